@@ -1,0 +1,50 @@
+"""What a scope is, and the closed sets of words that every label is taken from."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+DEFAULT_SCOPE: Final = "default"
+OTHER_SCOPE: Final = "other"
+
+END_REASONS: Final = ("completed", "user_request", "expired", "escalated", "deleted", "replaced", "rotated", "other")
+LEGITIMATE_END_REASONS: Final = ("completed", "user_request", "expired", "escalated")
+LOSS_REASONS: Final = ("missing", "switched", "replaced", "reported")
+CAUSES: Final = ("same_request", "same_worker", "cross_worker", "cross_replica", "unobserved")
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeRules:
+    """How sessions of one scope are judged.
+
+    Attributes:
+        name: The label value; one of a closed set that the configuration declares.
+        sessions_per_user: `one` when a user (and key) is meant to have one current session, `many` otherwise.
+        duplicate_window_us: A create less than this after another of its user is a rapid duplicate; microseconds.
+        idle_timeout_us: A session without events for longer has expired; microseconds.
+        reuse_target: The ratio of reuses to operations below which a scope is unhealthy, from 0 to 1.
+        end_reasons: The reasons that are legitimate ends, a subset of `END_REASONS`.
+    """
+
+    name: str = DEFAULT_SCOPE
+    sessions_per_user: Literal["one", "many"] = "one"
+    duplicate_window_us: int = 10_000_000
+    idle_timeout_us: int = 1_800_000_000
+    reuse_target: float = 0.95
+    end_reasons: frozenset[str] = frozenset(LEGITIMATE_END_REASONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds the ledger.
+
+    Attributes:
+        max_tracked_sessions: Sessions held in the ledger at once; the least recently active ones leave first.
+        max_incidents: Incidents kept in the state; the oldest leave first.
+        known_ids_max: Ids remembered after their session left the ledger.
+        known_ids_retention_us: How long they are remembered; microseconds.
+    """
+
+    max_tracked_sessions: int = 1_000_000
+    max_incidents: int = 10_000
+    known_ids_max: int = 10_000_000
+    known_ids_retention_us: int = 30 * 86_400_000_000

@@ -1,0 +1,96 @@
+"""What the ledger has counted: the numbers that are committed, exposed and judged."""
+
+from bisect import bisect_left
+from typing import Final
+
+import msgspec
+
+from session_exporter.core.scopes import CAUSES, END_REASONS, LOSS_REASONS
+
+# Upper bounds in seconds; +Inf is implied. 10 is the default duplicate window, 1800 the default idle timeout.
+INTERVAL_BUCKETS_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 86400.0)
+DURATION_BUCKETS_S: Final = (1.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 21600.0, 86400.0)
+LOOKUP_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+class Histogram(msgspec.Struct):
+    """Observations per bucket.
+
+    Attributes:
+        bounds_s: Upper bounds, ascending, seconds, inclusive.
+        counts: One per bound, and one more for +Inf; not cumulative.
+        sum_s: The sum of all observations, seconds.
+    """
+
+    bounds_s: tuple[float, ...]
+    counts: list[int] = []
+    sum_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if len(self.counts) != len(self.bounds_s) + 1:
+            self.counts = [0] * (len(self.bounds_s) + 1)
+
+    def observe(self, value_s: float) -> None:
+        """Add one observation of `value_s` seconds."""
+        self.counts[bisect_left(self.bounds_s, value_s)] += 1
+        self.sum_s += value_s
+
+
+class Exemplar(msgspec.Struct, frozen=True):
+    """One event that a counter points to: trace id (hex), user pseudonym, event time in microseconds."""
+
+    trace: str
+    user: str
+    at_us: int
+
+
+class ScopeTotals(msgspec.Struct):
+    """All counts of one scope since `born_us`, when counting of this scope began (its `_created`, microseconds).
+
+    Exemplars are keyed `creates`, `duplicates:<cause>`, `losses:<reason>`.
+    """
+
+    born_us: int = 0
+    creates: int = 0
+    reuses: int = 0
+    adopted: int = 0
+    lookups: int = 0
+    redundant_lookups: int = 0
+    ends: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(END_REASONS, 0))
+    duplicates: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
+    losses: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(LOSS_REASONS, 0))
+    active_sessions: int = 0
+    active_users: int = 0
+    durations: Histogram = msgspec.field(default_factory=lambda: Histogram(DURATION_BUCKETS_S))
+    intervals: Histogram = msgspec.field(default_factory=lambda: Histogram(INTERVAL_BUCKETS_S))
+    lookup_durations: Histogram = msgspec.field(default_factory=lambda: Histogram(LOOKUP_BUCKETS_S))
+    exemplars: dict[str, Exemplar] = {}
+
+    @property
+    def duplicate_creates(self) -> int:
+        """Rapid duplicate creates of every cause."""
+        return sum(self.duplicates.values())
+
+    @property
+    def reuse_ratio(self) -> float:
+        """reuses / (creates + reuses), NaN before traffic."""
+        operations = self.creates + self.reuses
+        return self.reuses / operations if operations else float("nan")
+
+
+class LedgerTotals(msgspec.Struct):
+    """Everything the ledger counts, over all scopes.
+
+    Attributes:
+        scopes: By scope name.
+        events: Events received, by kind; `unknown` for kinds this version does not know.
+        late_events: Events that arrived after the watermark had passed them.
+        evicted_sessions: Sessions that left because `max_tracked_sessions` was reached.
+        tracked_sessions: Sessions in the ledger now, ended ones that are still remembered included.
+    """
+
+    scopes: dict[str, ScopeTotals] = {}
+    events: dict[str, int] = {}
+    late_events: int = 0
+    evicted_sessions: int = 0
+    tracked_sessions: int = 0

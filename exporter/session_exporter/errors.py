@@ -1,0 +1,48 @@
+"""The exceptions of this package, by culprit.
+
+SessionExporterError
+├── ConfigError            the person who wrote the configuration
+├── JournalError           the directory, disk or file the journal lives in
+│   ├── JournalUnavailable     it cannot be created, opened or written
+│   └── SegmentVanished        a file was removed or cut short while it was read
+├── StateError             the sidecar's state directory
+│   ├── StateLocked            another sidecar owns it
+│   └── StateIncompatible      it was written by a newer version, or is no state at all
+└── PeerError              a server we asked: not there, too slow, or not what it should be
+"""
+
+
+class SessionExporterError(Exception):
+    """Root of every error this package raises on purpose."""
+
+
+class ConfigError(SessionExporterError, ValueError):
+    """The configuration is wrong; the message names file, line, key path, value and what was expected."""
+
+
+class JournalError(SessionExporterError):
+    """Something is wrong with the journal's directory or files."""
+
+
+class JournalUnavailable(JournalError):
+    """The journal cannot be created, opened or written; the message names the path and the reason."""
+
+
+class SegmentVanished(JournalError):
+    """A segment was removed or cut short while it was read."""
+
+
+class StateError(SessionExporterError):
+    """Something is wrong with the sidecar's state."""
+
+
+class StateLocked(StateError):
+    """Another sidecar owns this state or journal directory; the message names it."""
+
+
+class StateIncompatible(StateError):
+    """The state was written by a newer version, or is no state of this product."""
+
+
+class PeerError(SessionExporterError):
+    """A server that was asked did not answer as it should."""
