@@ -8,6 +8,7 @@ SessionExporterError
 ├── StateError             the sidecar's state directory
 │   ├── StateLocked            another sidecar owns it
 │   └── StateIncompatible      it was written by a newer version, or is no state at all
+├── ListenError            the address the sidecar is told to listen on
 └── PeerError              a server we asked: not there, too slow, or not what it should be
 """
 
@@ -42,6 +43,10 @@ class StateLocked(StateError):
 
 class StateIncompatible(StateError):
     """The state was written by a newer version, or is no state of this product."""
+
+
+class ListenError(SessionExporterError):
+    """The sidecar cannot listen on an address; the message names the address and the reason."""
 
 
 class PeerError(SessionExporterError):

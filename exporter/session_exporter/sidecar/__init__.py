@@ -1,0 +1,1 @@
+"""The sidecar: drains the journal, keeps the state, serves the metrics."""

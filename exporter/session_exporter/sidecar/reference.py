@@ -1,0 +1,57 @@
+"""docs/metrics.md, from the table of metrics: `python -m session_exporter.sidecar.reference > docs/metrics.md`."""
+
+import sys
+from collections.abc import Iterable
+from typing import Final
+
+from session_exporter.core.scopes import CAUSES, END_REASONS, LOSS_REASONS
+from session_exporter.sidecar.exposition import METRICS, Metric
+from session_exporter.sidecar.snapshot import EVENT_KINDS, HOOK_STATES, LOST_REASONS
+
+_INTRODUCTION: Final = """\
+# Metrics
+
+Written by `python -m session_exporter.sidecar.reference`; a test holds this file equal to what the sidecar serves.
+
+Every label set is exported from the first scrape on, at 0: the first event of a kind is an increase like any other.
+Counters and histograms carry `_created` in the OpenMetrics format, and keep it over restarts: it changes only when
+counting starts anew. Creates, rapid duplicate creates and context losses carry exemplars there: a trace id, and the
+user as a pseudonym. A user's or session's id is never a label: where the race remediation document puts `user_id`
+on a metric, ours counts all users of a scope together, and the users are found in the incidents.
+"""
+
+
+def _words(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
+
+
+LABELS: Final[dict[str, str]] = {
+    "scope": "a kind of session: the scopes of the configuration, `default` and `other`",
+    "cause": _words(CAUSES),
+    "reason": (
+        f"of a context loss: {_words(LOSS_REASONS)}; of an end: {_words(END_REASONS)}; "
+        f"of a lost event: {_words(LOST_REASONS)}"
+    ),
+    "kind": f"of an event: {_words(EVENT_KINDS)}",
+    "hook": "the hooks of this version",
+    "state": _words(HOOK_STATES),
+    "version": "of session-exporter",
+    "python_version": "of the interpreter",
+}
+
+
+def reference() -> str:
+    """Write the whole document."""
+    head = ["| metric | type | labels | meaning | called … in the race remediation document |", "|---|---|---|---|---|"]
+    labels = ["", "| label | values |", "|---|---|", *(f"| `{name}` | {values} |" for name, values in LABELS.items())]
+    return "\n".join([_INTRODUCTION, *head, *map(_row, METRICS), *labels, ""])
+
+
+def _row(metric: Metric) -> str:
+    labels = ", ".join(f"`{label}`" for label in metric.source.labels)
+    called = f"`{metric.called}`" if metric.called else ""
+    return f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} | {called} |"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

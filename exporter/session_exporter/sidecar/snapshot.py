@@ -1,0 +1,84 @@
+"""What one scrape shows: the committed counts and the state of the exporter itself, at one instant."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from session_exporter._version import __version__
+from session_exporter.core.events import KINDS
+from session_exporter.core.totals import Histogram, LedgerTotals
+
+UNKNOWN_KIND: Final = "unknown"
+EVENT_KINDS: Final = (*KINDS.values(), UNKNOWN_KIND)
+
+# What a writer gives up, and why; then what a reader cannot use, whose kind is never known.
+WRITER_LOST_REASONS: Final = (
+    "worker_limit",
+    "directory_limit",
+    "disk_full",
+    "unavailable",
+    "too_large",
+    "spill_overflow",
+    "encoding",
+)
+READER_LOST_REASONS: Final = ("malformed", "unknown_kind")
+LOST_REASONS: Final = (*WRITER_LOST_REASONS, *READER_LOST_REASONS)
+LOST: Final = (
+    *((reason, kind) for reason in WRITER_LOST_REASONS for kind in EVENT_KINDS),
+    *((reason, UNKNOWN_KIND) for reason in READER_LOST_REASONS),
+)
+
+HOOK_STATES: Final = ("active", "inactive")
+
+# From a drain that found nothing to one that takes the half of a slow scrape's deadline.
+DRAIN_BUCKETS_S: Final = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ExporterTotals:
+    """What the exporter knows of itself; whoever hands it over no longer changes what is inside.
+
+    Attributes:
+        version: Of this package.
+        python_version: Of the running interpreter.
+        born_us: When the counting of the exporter's own counters began, microseconds; kept over restarts.
+        workers: Worker processes whose journal is open now.
+        events_lost: By (reason, kind), from `LOST`; what is missing is 0.
+        journal_bytes: Size of all segments, bytes.
+        journal_lag_s: Age of the oldest event that is not committed yet, seconds; 0 when there is none.
+        drains: How long drains took, commit included.
+        hook_workers: Workers by (hook, state); states are `HOOK_STATES`, what is missing is 0.
+        hook_errors: Failures that a hook kept away from the application, by hook. The hooks named here and in
+            `hook_workers` are all exported: hand in every hook this version has, from the first snapshot.
+        config_last_reload_successful: Whether the newest attempt to load the configuration succeeded.
+        config_last_reload_success_at_s: When the configuration in force was loaded, seconds since the epoch.
+    """
+
+    version: str = __version__
+    python_version: str = field(default_factory=platform.python_version)
+    born_us: int = 0
+    workers: int = 0
+    events_lost: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    journal_bytes: int = 0
+    journal_lag_s: float = 0.0
+    drains: Histogram = field(default_factory=lambda: Histogram(DRAIN_BUCKETS_S))
+    hook_workers: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    hook_errors: Mapping[str, int] = field(default_factory=dict)
+    config_last_reload_successful: bool = True
+    config_last_reload_success_at_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """The newest committed state; compared by identity, since a rendering is kept for as long as it is the newest.
+
+    Attributes:
+        ledger: A copy of the ledger's counts that nobody changes any more.
+        committed_at_us: When the commit returned, microseconds since the epoch.
+        exporter: What the exporter knows of itself.
+    """
+
+    ledger: LedgerTotals
+    committed_at_us: int
+    exporter: ExporterTotals = field(default_factory=ExporterTotals)
