@@ -1,0 +1,1 @@
+"""The commands: what people type. The only part of the package that exits a process."""

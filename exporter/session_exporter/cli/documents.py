@@ -1,0 +1,142 @@
+"""The documents a sidecar answers with, as far as people are shown them.
+
+Whatever answered may be another program or another version: a document is converted once, here, and what it lacks or
+holds in the wrong type is an error that names the place. Fields this version does not know are ignored.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+import msgspec
+
+from session_exporter.errors import PeerError
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Document = TypeVar("_Document")
+
+
+class Window(msgspec.Struct, frozen=True):
+    """What happened in a window of time; `reuse_ratio` is None without operations."""
+
+    creates: Count
+    reuses: Count
+    operations: Count
+    reuse_ratio: float | None = None
+    context_losses: Count = 0
+    rapid_duplicate_creates: Count = 0
+    duplicates_by_cause: dict[str, Count] = {}
+    losses_by_reason: dict[str, Count] = {}
+    lookups: Count = 0
+    redundant_lookups: Count = 0
+    high_create_rate: bool = False
+
+    @property
+    def eventful(self) -> bool:
+        """Whether anything happened that a person would want a line for."""
+        return bool(self.operations or self.context_losses or self.rapid_duplicate_creates)
+
+
+class ScopeSummary(msgspec.Struct, frozen=True):
+    """One scope's window, and the ratio it is meant to reach, from 0 to 1."""
+
+    window: Window
+    reuse_target: float = 0.95
+    active_sessions: Count = 0
+    active_users: Count = 0
+
+
+class Minute(msgspec.Struct, frozen=True):
+    """What happened in the minute that began at `minute` (ISO 8601, UTC)."""
+
+    minute: str
+    creates: Count = 0
+    reuses: Count = 0
+    rapid_duplicate_creates: Count = 0
+    context_losses: Count = 0
+
+
+class Exporter(msgspec.Struct, frozen=True):
+    """How the sidecar itself is; `hint` says where it looks when it sees no worker."""
+
+    workers: Count = 0
+    events_lost: Count = 0
+    last_commit_at: str | None = None
+    hint: str = ""
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """A judged window; `healthy` is None when it cannot be told."""
+
+    healthy: bool | None
+    total: Window
+    window_seconds: Annotated[float, msgspec.Meta(ge=0, le=1e10)]
+    generated_at: str = ""
+    version: str = ""
+    problems: list[str] = []
+    scopes: dict[str, ScopeSummary] = {}
+    minutes: list[Minute] = []
+    exporter: Exporter = msgspec.field(default_factory=Exporter)
+
+    @property
+    def eventful_scopes(self) -> dict[str, ScopeSummary]:
+        """The scopes in which anything happened, in the order of the configuration."""
+        return {name: scope for name, scope in self.scopes.items() if scope.window.eventful}
+
+
+class Create(msgspec.Struct, frozen=True):
+    """One create of an incident; ids are pseudonyms, call sites innermost first."""
+
+    at: str = ""
+    session: str = ""
+    request: str = ""
+    trace: str = ""
+    worker: str = ""
+    pid: int = 0
+    replica: str = ""
+    call_sites: list[str] = []
+
+
+class Incident(msgspec.Struct, frozen=True):
+    """The evidence of one duplicate (`cause`) or loss (`reason`, `expected`, `actual`)."""
+
+    id: str
+    kind: str
+    scope: str = ""
+    at: str = ""
+    cause: str | None = ""
+    reason: str | None = ""
+    user: str | None = ""
+    gap_ms: float | None = None
+    sessions: list[str] = []
+    creates: list[Create] = []
+    expected: str | None = ""
+    actual: str | None = ""
+
+
+class _Incidents(msgspec.Struct, frozen=True):
+    incidents: list[Incident]
+
+
+def summary_of(document: Mapping[str, Any]) -> Summary:
+    """Convert a summary document.
+
+    Raises:
+        PeerError: It is no summary; the message names the place and what was expected there.
+    """
+    return _converted(document, Summary, "summary")
+
+
+def incidents_of(document: Mapping[str, Any]) -> list[Incident]:
+    """Convert `{"incidents": [...]}`, keeping the order.
+
+    Raises:
+        PeerError: It is no list of incidents; the message names the place and what was expected there.
+    """
+    return _converted(document, _Incidents, "list of incidents").incidents
+
+
+def _converted(document: Mapping[str, Any], kind: type[_Document], name: str) -> _Document:
+    try:
+        return msgspec.convert(document, kind)
+    except msgspec.ValidationError as exc:
+        raise PeerError(f"the answer is no {name}: {exc}") from exc

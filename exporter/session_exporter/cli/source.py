@@ -1,0 +1,154 @@
+"""Where view-metrics gets its documents: a sidecar, or the state it left behind."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from session_exporter.cli.client import DEFAULT_URL, Sidecar, SilentPeerError
+from session_exporter.cli.plain import inert
+from session_exporter.errors import StateError
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked for; `scope`, `kind` and `cause` are None for all of them."""
+
+    since_s: float
+    scope: str | None = None
+    kind: str | None = None
+    cause: str | None = None
+    limit: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A document, who gave it, and what a person should know about that (`""` when nothing)."""
+
+    document: dict[str, Any]
+    origin: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Who is asked, in order: the sidecar, then the state in its directory.
+
+    Attributes:
+        sidecar: The sidecar to ask; None to read the state at once.
+        is_only: Nobody else is asked than the sidecar.
+        state_directory: Where the state is; None for the configuration's, else the default directory.
+        config_file: The configuration that names the state directory; None when there is none.
+    """
+
+    sidecar: Sidecar | None = field(default_factory=lambda: Sidecar.at(DEFAULT_URL))
+    is_only: bool = False
+    state_directory: Path | None = None
+    config_file: Path | None = None
+
+    def summary(self, question: Question) -> Answer:
+        """Get the summary document.
+
+        Raises:
+            PeerError: The sidecar answered, but not as it should; or it did not, and is the only one to ask.
+            StateError: The state cannot be read, or does not know the scope.
+            ConfigError: The configuration cannot be read.
+        """
+        return self._first(_sidecar_summary, _state_summary, question)
+
+    def incidents(self, question: Question) -> Answer:
+        """Get the incidents, `{"incidents": [...]}`, newest first; raises as `summary` does."""
+        return self._first(_sidecar_incidents, _state_incidents, question)
+
+    def _first(
+        self,
+        ask: Callable[[Sidecar, Question], dict[str, Any]],
+        read: Callable[[Path, Question], dict[str, Any]],
+        question: Question,
+    ) -> Answer:
+        if self.sidecar is None:
+            return self._from_state(read, question)
+        try:
+            return Answer(ask(self.sidecar, question), origin=self.sidecar.base_url)
+        except SilentPeerError as exc:
+            if self.is_only:
+                raise
+            return self._instead(exc, read, question)
+
+    def _instead(
+        self, absence: SilentPeerError, read: Callable[[Path, Question], dict[str, Any]], question: Question
+    ) -> Answer:
+        try:
+            answer = self._from_state(read, question)
+        except StateError as exc:
+            raise StateError(f"{absence}; and {exc}") from exc
+        return replace(answer, note=f"{absence}; this is {answer.origin}")
+
+    def _from_state(self, read: Callable[[Path, Question], dict[str, Any]], question: Question) -> Answer:
+        directory = self._directory()
+        try:
+            document = read(directory, question)
+        except KeyError as exc:
+            if exc.args != (question.scope,):
+                raise
+            raise StateError(f"the state in {directory} knows no scope {inert(str(question.scope))!r}") from exc
+        except OSError as exc:
+            raise StateError(f"the state in {directory} cannot be read: {exc}") from exc
+        return Answer(document, origin=f"the state in {directory}")
+
+    def _directory(self) -> Path:
+        return self.state_directory or self._configured_directory() or _default_directory()
+
+    def _configured_directory(self) -> Path | None:
+        if self.config_file is None:
+            return None
+        from session_exporter.config import load  # noqa: PLC0415 - brings PyYAML, which few calls need
+
+        return load(self.config_file).state.directory
+
+
+def _default_directory() -> Path:
+    from session_exporter.sidecar.state import default_directory  # noqa: PLC0415 - see _state_summary
+
+    return default_directory()
+
+
+def _sidecar_summary(sidecar: Sidecar, question: Question) -> dict[str, Any]:
+    return sidecar.summary(since_s=question.since_s, scope=question.scope)
+
+
+def _state_summary(directory: Path, question: Question) -> dict[str, Any]:
+    # A sidecar that answers is the rule; its modules are loaded only when none does.
+    from session_exporter.sidecar.summary import read_summary  # noqa: PLC0415
+
+    return read_summary(directory, since_s=question.since_s, scope=question.scope, now_us=_now_us())
+
+
+def _sidecar_incidents(sidecar: Sidecar, question: Question) -> dict[str, Any]:
+    return sidecar.incidents(
+        since_s=question.since_s,
+        scope=question.scope,
+        kind=question.kind,
+        cause=question.cause,
+        limit=question.limit,
+    )
+
+
+def _state_incidents(directory: Path, question: Question) -> dict[str, Any]:
+    from session_exporter.sidecar.summary import read_incidents  # noqa: PLC0415 - see _state_summary
+
+    incidents = read_incidents(
+        directory,
+        since_s=question.since_s,
+        scope=question.scope,
+        kind=question.kind,
+        cause=question.cause,
+        limit=question.limit,
+        now_us=_now_us(),
+    )
+    return {"incidents": incidents}
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
