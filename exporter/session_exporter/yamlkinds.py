@@ -1,13 +1,13 @@
 """The kinds of value that a configuration has: how each is read and checked, and how it is shown.
 
 A kind refuses what is not exactly its own: numbers without a unit, quoted booleans, numbers where a text belongs.
+Plain classes: an application imports them at its start, where nine dataclasses would cost it milliseconds.
 """
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from session_exporter.quantities import format_duration, format_size, parse_duration, parse_size
 from session_exporter.yamlsource import Value
@@ -28,28 +28,35 @@ class RefusedValueError(ValueError):
         self.value = value
 
 
-class Kind(Protocol):
-    """What a key takes."""
+class Kind:
+    """What a key takes.
 
-    @property
-    def form(self) -> str:
-        """What is expected, in words; the reference of the configuration shows the same."""
+    Attributes:
+        form: What is expected, in words; the reference of the configuration shows the same.
+    """
+
+    form: str
 
     def read(self, value: Value) -> Any:
         """Read and check a value; raises RefusedValueError."""
+        raise NotImplementedError
 
     def show(self, value: Any) -> str:
         """Write what `read` returned as the file would."""
+        return str(value)
 
 
-@dataclass(frozen=True, slots=True)
-class _Quantity:
+class _Quantity(Kind):
     """A quantity with a unit, from `least` to `most`, both written as in the file."""
 
-    least: str
-    most: str
+    noun: str
 
-    def _read(self, value: Value, parse: Callable[[str], int], form: str) -> int:
+    def __init__(self, least: str, most: str) -> None:
+        self.least = least
+        self.most = most
+        self.form = f"{self.noun} from {least} to {most}"
+
+    def _read(self, value: Value, parse: Callable[[str], int]) -> int:
         try:
             if value.shape != "text":
                 parse("")
@@ -57,118 +64,92 @@ class _Quantity:
         except ValueError as error:
             raise RefusedValueError(value, str(error)) from error
         if not parse(self.least) <= quantity <= parse(self.most):
-            raise RefusedValueError(value, f"expected a {form}")
+            raise RefusedValueError(value, f"expected a {self.form}")
         return quantity
 
 
-@dataclass(frozen=True, slots=True)
 class Duration(_Quantity):
     """A duration, read as microseconds."""
 
-    @property
-    def form(self) -> str:
-        """See Kind."""
-        return f"duration from {self.least} to {self.most}"
+    noun = "duration"
 
     def read(self, value: Value) -> int:
-        """See Kind."""
-        return self._read(value, parse_duration, self.form)
+        """Read microseconds."""
+        return self._read(value, parse_duration)
 
     def show(self, value: int) -> str:
-        """See Kind."""
+        """Write microseconds."""
         return format_duration(value)
 
 
-@dataclass(frozen=True, slots=True)
 class Size(_Quantity):
     """A size, read as bytes."""
 
-    @property
-    def form(self) -> str:
-        """See Kind."""
-        return f"size from {self.least} to {self.most}"
+    noun = "size"
 
     def read(self, value: Value) -> int:
-        """See Kind."""
-        return self._read(value, parse_size, self.form)
+        """Read bytes."""
+        return self._read(value, parse_size)
 
     def show(self, value: int) -> str:
-        """See Kind."""
+        """Write bytes."""
         return format_size(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(Kind):
     """A whole number, `least` and `most` included."""
 
-    least: int
-    most: int
-
-    @property
-    def form(self) -> str:
-        """See Kind."""
-        return f"whole number from {self.least} to {self.most}"
+    def __init__(self, least: int, most: int) -> None:
+        self.least = least
+        self.most = most
+        self.form = f"whole number from {least} to {most}"
 
     def read(self, value: Value) -> int:
-        """See Kind."""
+        """Read a whole number."""
         digits = value.text if value.shape == "number" and _WHOLE_NUMBER.fullmatch(value.text) else "-1"
         if not self.least <= int(digits.replace("_", "")) <= self.most:
             raise RefusedValueError(value, f"expected a {self.form}")
         return int(digits.replace("_", ""))
 
-    def show(self, value: int) -> str:
-        """See Kind."""
-        return str(value)
 
-
-@dataclass(frozen=True, slots=True)
-class Ratio:
+class Ratio(Kind):
     """A decimal number from 0 to 1."""
 
-    form: str = "number from 0 to 1"
+    form = "number from 0 to 1"
 
     def read(self, value: Value) -> float:
-        """See Kind."""
+        """Read a number."""
         ratio = float(value.text) if value.shape == "number" and _DECIMAL.fullmatch(value.text) else -1.0
         if not 0.0 <= ratio <= 1.0:
             raise RefusedValueError(value, f"expected a {self.form}")
         return ratio
 
-    def show(self, value: float) -> str:
-        """See Kind."""
-        return str(value)
 
-
-@dataclass(frozen=True, slots=True)
-class Boolean:
+class Boolean(Kind):
     """True or false."""
 
-    form: str = "boolean"
+    form = "boolean"
 
     def read(self, value: Value) -> bool:
-        """See Kind."""
+        """Read a boolean."""
         if value.shape != "boolean" or value.text.lower() not in _BOOLEANS:
             raise RefusedValueError(value, "expected true or false, without quotes")
         return _BOOLEANS[value.text.lower()]
 
     def show(self, value: bool) -> str:  # noqa: FBT001  # the value is what is shown, not a switch
-        """See Kind."""
+        """Write a boolean."""
         return str(value).lower()
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Kind):
     """A printable text of up to `chars_max` characters; null is the same as not giving it."""
 
-    chars_max: int
-
-    @property
-    def form(self) -> str:
-        """See Kind."""
-        return f"text of 1 to {self.chars_max} characters"
+    def __init__(self, chars_max: int) -> None:
+        self.chars_max = chars_max
+        self.form = f"text of 1 to {chars_max} characters"
 
     def read(self, value: Value) -> str:
-        """See Kind."""
+        """Read a text; `""` for null."""
         if value.shape == "null":
             return ""
         if value.shape != "text":
@@ -178,18 +159,17 @@ class Text:
         return value.text
 
     def show(self, value: str) -> str:
-        """See Kind."""
+        """Write a text."""
         return value or "null"
 
 
-@dataclass(frozen=True, slots=True)
-class AbsolutePath:
+class AbsolutePath(Kind):
     """A path; absolute, because application and sidecar rarely share a working directory. May be null."""
 
-    form: str = "absolute path"
+    form = "absolute path"
 
     def read(self, value: Value) -> Path | None:
-        """See Kind."""
+        """Read a path; None for null."""
         if value.shape == "null":
             return None
         text = value.text if value.shape == "text" else ""
@@ -198,45 +178,33 @@ class AbsolutePath:
         return Path(text)
 
     def show(self, value: Path | None) -> str:
-        """See Kind."""
+        """Write a path."""
         return "null" if value is None else str(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Kind):
     """One word of a closed set."""
 
-    words: tuple[str, ...]
-
-    @property
-    def form(self) -> str:
-        """See Kind."""
-        return " or ".join(self.words)
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self.words = words
+        self.form = " or ".join(words)
 
     def read(self, value: Value) -> str:
-        """See Kind."""
+        """Read the word."""
         if value.shape != "text" or value.text not in self.words:
             raise RefusedValueError(value, f"expected {self.form}")
         return value.text
 
-    def show(self, value: str) -> str:
-        """See Kind."""
-        return value
 
-
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(Kind):
     """A list of words of a closed set, each at most once."""
 
-    words: tuple[str, ...]
-
-    @property
-    def form(self) -> str:
-        """See Kind."""
-        return f"list of {', '.join(self.words)}"
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self.words = words
+        self.form = f"list of {', '.join(words)}"
 
     def read(self, value: Value) -> frozenset[str]:
-        """See Kind."""
+        """Read the words."""
         if value.shape != "list":
             raise RefusedValueError(value, f"expected a {self.form}")
         found: set[str] = set()
@@ -249,5 +217,5 @@ class Words:
         return frozenset(found)
 
     def show(self, value: frozenset[str]) -> str:
-        """See Kind."""
+        """Write the words, in the order of the set."""
         return f"[{', '.join(word for word in self.words if word in value)}]"

@@ -16,6 +16,8 @@ DEPTH_MAX: Final = 20
 # Enough to share a block between scopes; far below what an "alias bomb" multiplies.
 ALIASES_MAX: Final = 100
 VALUES_MAX: Final = 20_000
+# No configuration needs any; libyaml compares each with all before it.
+DIRECTIVES_MAX: Final = 20
 PROBLEMS_MAX: Final = 20
 _SHOWN_CHARS_MAX: Final = 60
 
@@ -148,7 +150,7 @@ def compose(text: str, source: str, loader: Any = None) -> Value | None:
     import yaml  # noqa: PLC0415  # an application that has no configuration file need not pay for it
 
     loader = loader or getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    _check_characters(text, source, yaml.reader.Reader.NON_PRINTABLE)
+    _check_text(text, source, yaml.reader.Reader.NON_PRINTABLE)
     try:
         _check_bounds(yaml.parse(text, Loader=loader), source)
         node = yaml.compose(text, Loader=loader)
@@ -160,9 +162,11 @@ def compose(text: str, source: str, loader: Any = None) -> Value | None:
     return None if node is None else Value(node, "", _line(node))
 
 
-def _check_characters(text: str, source: str, forbidden: Any) -> None:
+def _check_text(text: str, source: str, forbidden: Any) -> None:
     if len(text) > DOCUMENT_BYTES_MAX or len(text.encode("utf-8", "surrogatepass")) > DOCUMENT_BYTES_MAX:
         raise ConfigError(f"{source}: the document is too large: expected at most {DOCUMENT_BYTES_MAX} bytes")
+    if text.count("\n%") > DIRECTIVES_MAX:
+        raise ConfigError(f"{source}: too many directives: expected at most {DIRECTIVES_MAX} lines that begin with %")
     found = forbidden.search(text)
     if found is not None:
         line = text.count("\n", 0, found.start()) + 1
