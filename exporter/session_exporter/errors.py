@@ -9,6 +9,7 @@ SessionExporterError
 │   ├── StateLocked            another sidecar owns it
 │   └── StateIncompatible      it was written by a newer version, or is no state at all
 ├── ListenError            the address the sidecar is told to listen on
+├── QueryError             whoever asks the sidecar's HTTP interface
 └── PeerError              a server we asked: not there, too slow, or not what it should be
 """
 
@@ -47,6 +48,10 @@ class StateIncompatible(StateError):
 
 class ListenError(SessionExporterError):
     """The sidecar cannot listen on an address; the message names the address and the reason."""
+
+
+class QueryError(SessionExporterError, ValueError):
+    """A question to the HTTP interface is wrong; the message names parameter, value and what was expected."""
 
 
 class PeerError(SessionExporterError):
