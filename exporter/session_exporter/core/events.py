@@ -44,24 +44,24 @@ class _Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     trace: Annotated[bytes, msgspec.Meta(max_length=16)] = b""
 
 
-class Created(_Event, tag=1):
+class Created(_Event, tag=1, frozen=True):
     """A session came into existence, with evidence. `sites`: nearest application frames, innermost first."""
 
     sites: Sites = ()
 
 
-class Reused(_Event, tag=2):
+class Reused(_Event, tag=2, frozen=True):
     """The application says that work went on with an existing session."""
 
 
-class LookedUp(_Event, tag=3):
+class LookedUp(_Event, tag=3, frozen=True):
     """The application asked for the session of a user; `session` is what it found, `""` for a miss."""
 
     sites: Sites = ()
     duration_us: Time = 0
 
 
-class Observed(_Event, tag=4):
+class Observed(_Event, tag=4, frozen=True):
     """A call returned this session; whether it made it, the ledger decides. Counts as a lookup as well.
 
     Attributes:
@@ -75,17 +75,17 @@ class Observed(_Event, tag=4):
     duration_us: Time = 0
 
 
-class Ended(_Event, tag=5):
+class Ended(_Event, tag=5, frozen=True):
     """A session ended; a reason outside of `END_REASONS` counts as `other`."""
 
     reason: Id = "other"
 
 
-class Attributed(_Event, tag=6):
+class Attributed(_Event, tag=6, frozen=True):
     """The user of a session that was created without one became known."""
 
 
-class ContextLost(_Event, tag=7):
+class ContextLost(_Event, tag=7, frozen=True):
     """The application says that the session it got is not the one it expected; both may be any text."""
 
     expected: Id = ""

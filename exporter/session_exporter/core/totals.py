@@ -1,6 +1,7 @@
 """What the ledger has counted: the numbers that are committed, exposed and judged."""
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -35,6 +36,20 @@ class Histogram(msgspec.Struct):
         self.counts[bisect_left(self.bounds_s, value_s)] += 1
         self.sum_s += value_s
 
+    def rebound(self, bounds_s: tuple[float, ...]) -> None:
+        """Go over to other bounds: what was observed goes to the least bound that certainly holds it."""
+        if bounds_s == self.bounds_s:
+            return
+        counts = [0] * (len(bounds_s) + 1)
+        for bound_s, count in zip((*self.bounds_s, float("inf")), self.counts, strict=True):
+            counts[bisect_left(bounds_s, bound_s)] += count
+        self.bounds_s, self.counts = bounds_s, counts
+
+
+def interval_buckets(windows_us: Iterable[int]) -> tuple[float, ...]:
+    """The bounds of create intervals, every scope's duplicate window (microseconds) among them."""
+    return tuple(sorted({*INTERVAL_BUCKETS_S, *(window_us / 1e6 for window_us in windows_us)}))
+
 
 class Exemplar(msgspec.Struct, frozen=True):
     """One event that a counter points to: trace id (hex), user pseudonym, event time in microseconds."""
@@ -66,6 +81,10 @@ class ScopeTotals(msgspec.Struct):
     lookup_durations: Histogram = msgspec.field(default_factory=lambda: Histogram(LOOKUP_BUCKETS_S))
     exemplars: dict[str, Exemplar] = {}
 
+    def count_reuses(self, count: int) -> None:
+        """Add reuses, which the ledger first counts by the minute."""
+        self.reuses += count
+
     @property
     def duplicate_creates(self) -> int:
         """Rapid duplicate creates of every cause."""
@@ -73,7 +92,7 @@ class ScopeTotals(msgspec.Struct):
 
     @property
     def reuse_ratio(self) -> float:
-        """reuses / (creates + reuses), NaN before traffic."""
+        """Share of reuses: reuses / (creates + reuses), NaN before traffic."""
         operations = self.creates + self.reuses
         return self.reuses / operations if operations else float("nan")
 

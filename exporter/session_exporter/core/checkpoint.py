@@ -1,0 +1,196 @@
+"""What a commit stores of the ledger, and how a ledger goes on from what was stored."""
+
+from collections.abc import Iterable
+from itertools import chain
+
+import msgspec
+
+from session_exporter.core.incidents import Incident
+from session_exporter.core.ledger import Ledger
+from session_exporter.core.minutes import Minute
+from session_exporter.core.population import Known
+from session_exporter.core.records import DIRTY, Anchor, Evidence, Owner, Report, Session
+from session_exporter.core.totals import LedgerTotals
+
+
+class SessionRow(msgspec.Struct, frozen=True, array_like=True):
+    """A session as the state keeps it; `owner` is a digest, empty for none."""
+
+    scope: int
+    id: bytes
+    owner: bytes
+    started_us: int
+    last_us: int
+    ended_us: int
+    flags: int
+    marks: tuple[tuple[int, int, bool], ...] | None
+    evidence: Evidence | None
+
+
+class OwnerRow(msgspec.Struct, frozen=True, array_like=True):
+    """A user (and key) as the state keeps it."""
+
+    scope: int
+    id: bytes
+    user: bytes
+    anchor_us: int
+    anchor_session: bytes
+    anchor_is_create: bool
+    anchors: tuple[Anchor, ...] | None
+
+
+class Waiting(msgspec.Struct, array_like=True):
+    """What had not been judged when the commit was made; small enough to be stored whole.
+
+    Attributes:
+        watermark_us: Everything before it had been judged.
+        epoch: Of the request memory.
+        reports: What waits for the watermark, in order.
+        adopting: Per scope number: sightings that will be adoptions unless a create explains them in time.
+        deleting: Per scope number: deletions that will be ends unless they turn out to be rewrites.
+    """
+
+    watermark_us: int = 0
+    epoch: int = 0
+    reports: list[Report] = []
+    adopting: dict[int, dict[bytes, int]] = {}
+    deleting: dict[int, dict[bytes, int]] = {}
+
+
+class Changes(msgspec.Struct):
+    """All that differs from the last commit.
+
+    Attributes:
+        totals: The counts, whole.
+        waiting: What waits, whole.
+        sessions: Rows to be written.
+        owners: Rows to be written.
+        left_sessions: (scope number, digest, what to remember): rows to be moved to the long memory.
+        left_owners: (scope number, digest): rows to be removed.
+        minutes: (scope name, minute number, counts to be added).
+        incidents: New ones, in the order found.
+        requests: New entries of the request memory, of epoch `waiting.epoch`.
+    """
+
+    totals: LedgerTotals
+    waiting: Waiting
+    sessions: list[SessionRow]
+    owners: list[OwnerRow]
+    left_sessions: list[tuple[int, bytes, Known]]
+    left_owners: list[tuple[int, bytes]]
+    minutes: list[tuple[str, int, Minute]]
+    incidents: list[Incident]
+    requests: dict[bytes, int]
+
+
+def take_changes(ledger: Ledger) -> Changes:
+    """Collect what has changed since the last call; the ledger takes it as stored from then on.
+
+    A caller that fails to store it must drop the ledger and restore one from the last commit.
+    """
+    judges = ledger.judges.values()
+    changes = Changes(
+        totals=ledger.totals,
+        waiting=Waiting(
+            ledger.watermark_us,
+            ledger.requests.epoch,
+            ledger.waiting(),
+            {judge.number: judge.adopting for judge in judges if judge.adopting},
+            {judge.number: judge.deleting for judge in judges if judge.deleting},
+        ),
+        sessions=list(
+            chain.from_iterable(_session_rows(judge.number, judge.people.changed_sessions) for judge in judges)
+        ),
+        owners=list(chain.from_iterable(_owner_rows(judge.number, judge.people.changed_owners) for judge in judges)),
+        left_sessions=[(judge.number, *entry) for judge in judges for entry in judge.people.left_sessions.items()],
+        left_owners=[(judge.number, identifier) for judge in judges for identifier in judge.people.left_owners],
+        minutes=[(judge.rules.name, *entry) for judge in judges for entry in judge.minutes.items()],
+        incidents=[incident for judge in judges for incident in judge.incidents],
+        requests=ledger.requests.changed,
+    )
+    for name, _, minute in changes.minutes:
+        ledger.totals.scopes[name].count_reuses(minute.reuses)
+    ledger.totals.tracked_sessions = sum(len(judge.people.sessions) for judge in judges)
+    ledger.forget_changes()
+    return changes
+
+
+def restore(
+    ledger: Ledger,
+    owners: Iterable[OwnerRow],
+    sessions: Iterable[SessionRow],
+    waiting: Waiting,
+    requests: Iterable[tuple[int, dict[bytes, int]]],
+) -> None:
+    """Give a new ledger what the last commit stored.
+
+    Args:
+        ledger: Made with the stored totals and scope numbers.
+        owners: All rows; those of scopes that are no longer declared are passed over.
+        sessions: All rows.
+        waiting: What waited.
+        requests: (epoch, entries) in the order of the commits.
+    """
+    by_number = {judge.number: judge for judge in ledger.judges.values()}
+    for row in owners:
+        judge = by_number.get(row.scope)
+        if judge is not None:
+            user = row.user if row.user != row.id else row.id
+            owner = Owner(
+                row.id,
+                user,
+                anchor_us=row.anchor_us,
+                anchor_session=row.anchor_session,
+                anchor_is_create=row.anchor_is_create,
+                anchors=row.anchors,
+            )
+            judge.people.owners[row.id] = owner
+            if row.anchors:
+                judge.with_evidence.append((row.anchors[-1].at_us, owner))
+    for session_row in sessions:
+        judge = by_number.get(session_row.scope)
+        if judge is not None:
+            judge.people.restore(_session(session_row, judge.people.owners))
+    for judge in ledger.judges.values():
+        judge.adopting = dict(waiting.adopting.get(judge.number, {}))
+        judge.deleting = dict(waiting.deleting.get(judge.number, {}))
+        judge.with_evidence = type(judge.with_evidence)(sorted(judge.with_evidence, key=lambda entry: entry[0]))
+    ledger.watermark_us = waiting.watermark_us
+    for report in waiting.reports:
+        ledger.wait(report)
+    for epoch, entries in requests:
+        ledger.requests.restore(epoch, entries)
+    ledger.requests.restore(waiting.epoch, {})
+
+
+def _session(row: SessionRow, owners: dict[bytes, Owner]) -> Session:
+    owner = owners.get(row.owner) if row.owner else None
+    identifier = row.id
+    if owner is not None and owner.anchor_session == identifier:
+        owner.anchor_session = identifier  # one object in memory instead of two
+    return Session(identifier, owner, row.started_us, row.last_us, row.ended_us, row.flags, row.marks, row.evidence)
+
+
+def _session_rows(number: int, changed: list[Session]) -> Iterable[SessionRow]:
+    for session in changed:
+        session.flags &= ~DIRTY
+        owner = session.owner.id if session.owner is not None else b""
+        yield SessionRow(
+            number,
+            session.id,
+            owner,
+            session.started_us,
+            session.last_us,
+            session.ended_us,
+            session.flags,
+            session.marks,
+            session.evidence,
+        )
+
+
+def _owner_rows(number: int, changed: list[Owner]) -> Iterable[OwnerRow]:
+    for owner in changed:
+        owner.dirty = False
+        yield OwnerRow(
+            number, owner.id, owner.user, owner.anchor_us, owner.anchor_session, owner.anchor_is_create, owner.anchors
+        )

@@ -1,0 +1,90 @@
+"""The evidence of one duplicate or loss, in the form in which it is kept and shown."""
+
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from session_exporter.core.duplicates import Duplicate, window_before
+from session_exporter.core.pseudonyms import Pseudonyms
+from session_exporter.core.records import Anchor, Evidence, Owner, Report
+
+# A burst of more creates than this is told by its last ones.
+CREATES_SHOWN_MAX = 16
+
+
+class Incident(msgspec.Struct, frozen=True):
+    """One incident.
+
+    Attributes:
+        id: Short, unique with overwhelming probability, the same whenever the same events are judged again.
+        kind: `rapid_duplicate_create` or `context_loss`.
+        at_us: Event time of the create or loss.
+        scope: The scope's name.
+        detail: What `/api/v1/incidents` adds: plain JSON values, ids as pseudonyms.
+    """
+
+    id: str
+    kind: str
+    at_us: int
+    scope: str
+    detail: dict[str, Any]
+
+
+def duplicate_incident(duplicate: Duplicate, owner: Owner, scope: str, window_us: int, names: Pseudonyms) -> Incident:
+    """Tell a rapid duplicate create: all creates that chain up to it, the duplicate last."""
+    create = duplicate.create
+    chain = window_before(owner, create, window_us)[-CREATES_SHOWN_MAX:]
+    if duplicate.previous not in chain:  # an adoption can be what a create came too close to
+        chain.insert(-1, duplicate.previous)
+    detail = {
+        "cause": duplicate.cause,
+        "user": names.label("u", owner.user),
+        "gap_ms": (create.at_us - duplicate.previous.at_us) / 1000,
+        "sessions": [names.label("s", each.session) for each in chain],
+        "creates": [_told(each, names) for each in chain],
+    }
+    return Incident(
+        _identity(b"d", create.at_us, create.session, owner.id), "rapid_duplicate_create", create.at_us, scope, detail
+    )
+
+
+def loss_incident(
+    report: Report, scope: str, reason: str, contexts: tuple[bytes, bytes], names: Pseudonyms
+) -> Incident:
+    """Tell a context loss; `contexts` are the expected and the actual session."""
+    expected, actual = contexts
+    detail = {
+        "reason": reason,
+        "user": names.label("u", report.user),
+        "expected": names.label("s", expected),
+        "actual": names.label("s", actual),
+        **_place(report.evidence, names),
+    }
+    identity = _identity(b"l", report.at_us, expected + actual, report.user)
+    return Incident(identity, "context_loss", report.at_us, scope, detail)
+
+
+def _told(anchor: Anchor, names: Pseudonyms) -> dict[str, Any]:
+    return {
+        "at_us": anchor.at_us,
+        "session": names.label("s", anchor.session),
+        "adopted": not anchor.is_create,
+        **_place(anchor.evidence or Evidence(), names),
+    }
+
+
+def _place(evidence: Evidence, names: Pseudonyms) -> dict[str, Any]:
+    return {
+        "request": names.label("r", evidence.request),
+        "trace": evidence.trace.hex(),
+        "worker": evidence.worker,
+        "pid": evidence.pid,
+        "replica": evidence.replica,
+        "call_sites": list(evidence.sites),
+    }
+
+
+def _identity(kind: bytes, at_us: int, session: bytes, owner: bytes) -> str:
+    digest = blake2b(b"%b/%d/%b/%b" % (kind, at_us, session, owner), digest_size=5).hexdigest()
+    return f"{kind.decode()}-{digest}"

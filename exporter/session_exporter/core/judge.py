@@ -1,0 +1,323 @@
+"""What becomes of each event in one scope: create, reuse, adoption, end, duplicate or loss."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import structs
+
+from session_exporter.core import duplicates
+from session_exporter.core.generations import Birth, add_create, add_end, add_sight, adopted_at
+from session_exporter.core.incidents import Incident, duplicate_incident, loss_incident
+from session_exporter.core.minutes import MINUTE_US, Minute
+from session_exporter.core.population import KnownIds, Population, marks_of, set_marks
+from session_exporter.core.pseudonyms import Pseudonyms
+from session_exporter.core.records import BORN, KNOWN, LIVE, STARTED, Anchor, Evidence, Owner, Report, Session
+from session_exporter.core.requests import RequestMemory
+from session_exporter.core.scopes import END_REASONS, ScopeRules
+from session_exporter.core.totals import Exemplar, ScopeTotals
+
+# The ledger's own entries in the queue of what waits for the watermark: deadlines, after all events of their time.
+ADOPTION_DUE: Final = 100
+DELETION_DUE: Final = 101
+
+# At most this many creates keep their evidence in memory, at some 250 bytes each.
+EVIDENCE_MAX: Final = 200_000
+
+
+class ScopeJudge:
+    """Judges the events of one scope and counts what it finds.
+
+    Args:
+        number: The scope's number in the state.
+        rules: How the scope is judged.
+        totals: The counts to add to.
+        known: The long memory for ids.
+        requests: What each request has already done; shared by all scopes.
+        names: For the pseudonyms that incidents show.
+        lateness_us: How late an event may arrive and still be judged in order.
+        wait: Called with a report that must be judged again at its `at_us`.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        rules: ScopeRules,
+        totals: ScopeTotals,
+        *,
+        known: KnownIds,
+        requests: RequestMemory,
+        names: Pseudonyms,
+        lateness_us: int,
+        wait: Callable[[Report], None],
+    ) -> None:
+        self.number = number
+        self.rules = rules
+        self.totals = totals
+        self.people = Population(number, rules, totals, known)
+        self.minutes: dict[int, Minute] = {}
+        self.incidents: list[Incident] = []
+        self.with_evidence: deque[tuple[int, Owner]] = deque()
+        self.adopting: dict[bytes, int] = {}
+        self.deleting: dict[bytes, int] = {}
+        self.minute_number = -1
+        self.minute = Minute()
+        self._requests = requests
+        self._names = names
+        self._lateness_us = lateness_us
+        self._wait = wait
+
+    # What is counted on arrival.
+
+    def looked_up(self, report: Report, duration_us: int) -> None:
+        """Count a lookup, whether it was redundant, and the reuse it shows when it found a session."""
+        self.count_lookup(report, duration_us)
+        if not report.session:
+            return
+        if self._reuses_for_the_first_time(report):
+            self.at_minute(report.at_us).reuses += 1
+        if not self.used_quickly(self.people.sessions.get(report.session), report.at_us):
+            self._wait(report)
+
+    def count_lookup(self, report: Report, duration_us: int) -> None:
+        """Count a lookup; redundant when its request has looked this user up before."""
+        self.totals.lookups += 1
+        minute = self.at_minute(report.at_us)
+        minute.add("lookups")
+        if duration_us:
+            self.totals.lookup_durations.observe(duration_us / 1e6)
+        request = report.evidence.request
+        if request and self._requests.count_lookup(request, self.number, report.owner) > 1:
+            self.totals.redundant_lookups += 1
+            minute.add("redundant_lookups")
+
+    def context_lost(self, report: Report, expected: bytes, actual: bytes) -> None:
+        """Count a loss that the application reported, and keep its evidence."""
+        self._count("losses", self.totals.losses, "reported", report.at_us)
+        self._exemplar("losses:reported", report.user, report.at_us, report.evidence)
+        self.incidents.append(loss_incident(report, self.rules.name, "reported", (expected, actual), self._names))
+
+    def used_quickly(self, session: Session | None, at_us: int) -> bool:
+        """Note activity of a live session whose user is known; False when its turn has to be awaited."""
+        if session is None or not session.flags & LIVE or session.owner is None:
+            return False
+        idle_us = at_us - session.last_us
+        if idle_us > self.people.idle.timeout_us:
+            return False
+        if idle_us > 0:
+            session.last_us = at_us
+            self.people.change(session)
+        return True
+
+    def expect_create(self, report: Report) -> None:
+        """Note on arrival that a request creates this session, so that its lookups of it are no reuse."""
+        self._reuses_for_the_first_time(report)
+
+    # What waits for the watermark.
+
+    def created(self, report: Report) -> None:
+        """A create with evidence: counts unless its generation has been counted already."""
+        session = self.people.meet(report.session, report.at_us)
+        self._attribute(session, report, anchor=False)
+        self._active(session, report.at_us)
+        session.flags |= KNOWN
+        marks = marks_of(session)
+        birth = add_create(marks, report.at_us)
+        set_marks(session, marks)
+        if not self._rewrites(report) and birth is not None:
+            session.flags |= STARTED
+            session.started_us = birth.at_us
+            self._born(session, birth, report.evidence)
+
+    def observed(self, report: Report) -> None:
+        """A sighting: a create when the result says so or the user has another session, else a reuse or adoption."""
+        session = self.people.meet(report.session, report.at_us)
+        unknown = not session.flags & KNOWN
+        if self._looks_created(session, report) or (unknown and self._has_another(report.owner, session)):
+            self.expect_create(report)
+            self.created(report)
+            return
+        self._attribute(session, report)
+        self._active(session, report.at_us)
+        session.flags |= KNOWN
+        first = self._reuses_for_the_first_time(report)
+        if unknown:
+            self._adopt(session, report)
+        elif first:
+            self.at_minute(report.at_us).reuses += 1
+
+    def ended(self, report: Report) -> None:
+        """An end; a deletion waits, because an insert of the same id soon after makes it a rewrite."""
+        session = self.people.meet(report.session, report.at_us, revive=False)
+        session.flags |= KNOWN
+        if report.reason == "deleted":
+            self.deleting[session.id] = report.at_us
+            due_us = report.at_us + self._lateness_us
+            self._wait(Report(due_us, report.session, DELETION_DUE, self.number, created_at_us=report.at_us))
+        else:
+            self._end(session, report.at_us, report.reason)
+
+    def used(self, report: Report) -> None:
+        """Work went on with a session, or its user became known."""
+        session = self.people.meet(report.session, report.at_us)
+        session.flags |= KNOWN
+        self._attribute(session, report)
+        self._active(session, report.at_us)
+
+    def adoption_due(self, report: Report) -> None:
+        """No create explained the sighting in time: the session was adopted."""
+        if self.adopting.get(report.session) == report.created_at_us:
+            del self.adopting[report.session]
+            self.totals.adopted += 1
+            self.at_minute(report.created_at_us).add("adopted")
+
+    def deletion_due(self, report: Report) -> None:
+        """No insert followed the deletion in time: the session ended then."""
+        at_us = report.created_at_us
+        if self.deleting.get(report.session) == at_us:
+            del self.deleting[report.session]
+            self._end(self.people.meet(report.session, at_us, revive=False), at_us, "deleted")
+
+    def expire(self, now_us: int) -> None:
+        """Let sessions leave that have been idle for too long at `now_us`; the live ones among them end."""
+        for session in self.people.idle.due(now_us):
+            if session.flags & LIVE:
+                self._expired(session)
+            self.people.leave(session, ended=True)
+
+    def forget_evidence(self, before_us: int) -> None:
+        """Drop the evidence of creates that no further create in time can meet any more."""
+        waiting = self.with_evidence
+        while waiting and (waiting[0][0] < before_us or len(waiting) > EVIDENCE_MAX):
+            _, owner = waiting.popleft()
+            duplicates.forget_evidence(owner, before_us, self.rules)
+
+    def at_minute(self, at_us: int) -> Minute:
+        """The counts of the minute of `at_us`."""
+        number = at_us // MINUTE_US
+        if number != self.minute_number:
+            self.minute_number = number
+            self.minute = self.minutes.setdefault(number, Minute())
+        return self.minute
+
+    def forget_changes(self) -> None:
+        """Note that all changes so far are stored; what left the ledger meanwhile is in the long memory now."""
+        people = self.people
+        people.changed_sessions, people.changed_owners = [], []
+        people.left_sessions, people.left_owners = {}, set()
+        self.minutes, self.incidents = {}, []
+        self.minute_number, self.minute = -1, Minute()
+
+    # The rules.
+
+    def _active(self, session: Session, at_us: int) -> None:
+        if session.flags & LIVE and at_us - session.last_us > self.people.idle.timeout_us:
+            self._expired(session)
+        self.people.touch(session, at_us)
+
+    def _expired(self, session: Session) -> None:
+        if session.flags & STARTED:
+            self.totals.durations.observe((session.last_us - session.started_us) / 1e6)
+            session.flags &= ~STARTED
+        self._count("ends", self.totals.ends, "expired", session.last_us + self.people.idle.timeout_us)
+
+    def _rewrites(self, report: Report) -> bool:
+        deleted_us = self.deleting.get(report.session)
+        if deleted_us is None or not 0 <= report.at_us - deleted_us <= self._lateness_us:
+            return False
+        del self.deleting[report.session]
+        return True
+
+    def _born(self, session: Session, birth: Birth, evidence: Evidence) -> None:
+        self.totals.creates += 1
+        self.at_minute(birth.at_us).add("creates")
+        if birth.adopted:
+            self.adopting.pop(session.id, None)
+        owner = session.owner
+        self._exemplar("creates", owner.user if owner else b"", birth.at_us, evidence)
+        if owner is None:
+            session.evidence = evidence
+            return
+        anchor = Anchor(birth.at_us, session.id, True, evidence.request, evidence)
+        self._place(owner, anchor, birth.at_us if birth.adopted else None)
+
+    def _place(self, owner: Owner, anchor: Anchor, adopted_us: int | None = None) -> None:
+        if adopted_us is None:
+            placed = duplicates.place(owner, anchor, self.rules)
+        else:
+            placed = duplicates.upgrade(owner, adopted_us, anchor, self.rules)
+        self.with_evidence.append((anchor.at_us, owner))
+        self.people.change_owner(owner)
+        if placed.previous is not None and anchor.is_create:
+            self.totals.intervals.observe((anchor.at_us - placed.previous.at_us) / 1e6)
+        for duplicate in placed.duplicates:
+            self._duplicate(duplicate, owner)
+
+    def _duplicate(self, duplicate: duplicates.Duplicate, owner: Owner) -> None:
+        at_us = duplicate.create.at_us
+        self._count("duplicates", self.totals.duplicates, duplicate.cause, at_us)
+        evidence = duplicate.create.evidence or Evidence()
+        self._exemplar(f"duplicates:{duplicate.cause}", owner.user, at_us, evidence)
+        window_us = self.rules.duplicate_window_us
+        self.incidents.append(duplicate_incident(duplicate, owner, self.rules.name, window_us, self._names))
+
+    def _attribute(self, session: Session, report: Report, *, anchor: bool = True) -> None:
+        if session.owner is not None or not report.owner:
+            return
+        owner = self.people.owner(report.owner, report.user)
+        self.people.give(session, owner)
+        adopted_us = None if session.flags & BORN else adopted_at(marks_of(session))
+        started_us = session.started_us if session.flags & STARTED else adopted_us
+        evidence = session.evidence or report.evidence
+        session.evidence = None
+        if anchor and started_us is not None:
+            at_us = max(started_us, report.at_us)
+            self._place(owner, Anchor(at_us, session.id, adopted_us is None, evidence.request, evidence))
+
+    def _looks_created(self, session: Session, report: Report) -> bool:
+        created_us = report.created_at_us
+        if not created_us or session.flags & BORN:
+            return False
+        return report.at_us - created_us < self.rules.duplicate_window_us and created_us > session.ended_us
+
+    def _has_another(self, owner: bytes, session: Session) -> bool:
+        known = self.people.owners.get(owner) if owner and self.rules.sessions_per_user == "one" else None
+        return known is not None and known.live > int(session.owner is known and bool(session.flags & LIVE))
+
+    def _adopt(self, session: Session, report: Report) -> None:
+        marks = marks_of(session)
+        add_sight(marks, report.at_us, counted=True)
+        set_marks(session, marks)
+        self.adopting[session.id] = report.at_us
+        due_us = report.at_us + self._lateness_us
+        self._wait(Report(due_us, session.id, ADOPTION_DUE, self.number, created_at_us=report.at_us))
+        if session.owner is not None:
+            evidence = report.evidence
+            self._place(session.owner, Anchor(report.at_us, session.id, False, evidence.request, evidence))
+
+    def _reuses_for_the_first_time(self, report: Report) -> bool:
+        request = report.evidence.request
+        return not request or self._requests.first_time(request, self.number, report.session)
+
+    def _end(self, session: Session, at_us: int, reason: str) -> None:
+        marks = marks_of(session)
+        counted, births = add_end(marks, at_us)
+        set_marks(session, marks)
+        session.ended_us = max(session.ended_us, at_us)
+        if counted:
+            self._count("ends", self.totals.ends, reason if reason in END_REASONS else "other", at_us)
+            if session.flags & STARTED and session.started_us <= at_us:
+                self.totals.durations.observe((at_us - session.started_us) / 1e6)
+        if not session.flags & BORN:
+            session.flags &= ~STARTED
+        for birth in births:
+            self._born(session, birth, Evidence())
+        self.people.refresh(session)
+
+    def _count(self, name: str, counts: dict[str, int], label: str, at_us: int) -> None:
+        counts[label] += 1
+        self.at_minute(at_us).add(f"{name}:{label}")
+
+    def _exemplar(self, name: str, user: bytes, at_us: int, evidence: Evidence) -> None:
+        user_label = self._names.label("u", user)
+        self.totals.exemplars[name] = Exemplar(evidence.trace.hex(), user_label, at_us)

@@ -1,0 +1,242 @@
+"""Events in, counts out: where every number of this product comes from.
+
+Reuses, lookups and reported losses are counted when they arrive; their order does not matter. What depends on order
+(creates, sightings, ends, attributions) waits until the watermark has passed it and is judged in the order of event
+time over all writers; what comes even later is counted as late and judged on arrival. Either way the totals are those
+of the sorted history.
+
+Nothing here reads a clock or does input or output. One thread at a time may call.
+"""
+
+from collections.abc import Iterable, Mapping
+from heapq import heappop, heappush
+from typing import Final
+
+from msgspec import structs
+
+from session_exporter.core import events as wire
+from session_exporter.core.judge import ADOPTION_DUE, DELETION_DUE, ScopeJudge
+from session_exporter.core.minutes import MINUTE_US
+from session_exporter.core.population import KnownIds
+from session_exporter.core.pseudonyms import Pseudonyms
+from session_exporter.core.records import DIRTY, LIVE, Evidence, Report
+from session_exporter.core.requests import RequestMemory
+from session_exporter.core.scopes import DEFAULT_SCOPE, OTHER_SCOPE, Limits, ScopeRules
+from session_exporter.core.totals import LedgerTotals, ScopeTotals, interval_buckets
+
+CREATED: Final = 1
+REUSED: Final = 2
+LOOKED_UP: Final = 3
+OBSERVED: Final = 4
+ENDED: Final = 5
+ATTRIBUTED: Final = 6
+CONTEXT_LOST: Final = 7
+
+# The evidence of a create is kept this much longer than a create in time could need it.
+EVIDENCE_SLACK_US: Final = 1_000_000
+
+
+class Ledger:
+    """Counts the events of all scopes.
+
+    Args:
+        rules: How each declared scope is judged; `default` and `other` are added when missing.
+        names: Digests of ids.
+        known: The long memory for ids that have left the ledger.
+        limits: What bounds it.
+        lateness_us: How late an event may arrive and still be judged in order.
+        born_us: The time from which new scopes count.
+        numbers: Numbers that the state has given to scopes; new ones are added to it.
+        totals: The counts to go on from.
+    """
+
+    def __init__(
+        self,
+        rules: Mapping[str, ScopeRules],
+        *,
+        names: Pseudonyms,
+        known: KnownIds,
+        limits: Limits | None = None,
+        lateness_us: int = 2_000_000,
+        born_us: int = 0,
+        numbers: dict[str, int] | None = None,
+        totals: LedgerTotals | None = None,
+    ) -> None:
+        self.names = names
+        self.limits = limits or Limits()
+        self.lateness_us = lateness_us
+        self.watermark_us = 0
+        self.requests = RequestMemory()
+        self.numbers = {} if numbers is None else numbers
+        self.totals = totals or LedgerTotals()
+        self.judges: dict[str, ScopeJudge] = {}
+        self._waiting: list[tuple[tuple[int, bytes, int, str, bytes], int, Report]] = []
+        self._arrivals = 0
+        self._known = known
+        for kind in (*wire.KINDS.values(), "unknown"):
+            self.totals.events.setdefault(kind, 0)
+        declared = {DEFAULT_SCOPE: ScopeRules(DEFAULT_SCOPE), OTHER_SCOPE: ScopeRules(OTHER_SCOPE), **rules}
+        bounds_s = interval_buckets(each.duplicate_window_us for each in declared.values())
+        for scope in declared.values():
+            self._open(scope, bounds_s, born_us)
+        self._by_number = {judge.number: judge for judge in self.judges.values()}
+        self._other = self.judges[OTHER_SCOPE]
+
+    def apply(self, events: Iterable[wire.Event], writer: wire.Writer) -> None:
+        """Take in events of one writer, in the order in which it recorded them."""
+        names, judges, other = self.names, self.judges, self._other
+        reused = wire.Reused
+        reuses = 0
+        for event in events:
+            judge = judges.get(event.scope, other)
+            if type(event) is not reused:
+                self._take(event, judge, writer)
+                continue
+            reuses += 1
+            at_us = event.at_us
+            if at_us // MINUTE_US != judge.minute_number:
+                judge.at_minute(at_us)
+            judge.minute.reuses += 1
+            people = judge.people
+            session = people.sessions.get(names[event.session])
+            # This is `used_quickly`, written out: nearly every event of a busy application passes here.
+            if session is not None and session.flags & LIVE and session.owner is not None:
+                idle_us = at_us - session.last_us
+                if idle_us <= people.idle.timeout_us:
+                    if idle_us > 0:
+                        session.last_us = at_us
+                        if not session.flags & DIRTY:
+                            people.change(session)
+                    continue
+            self._take_turn(self._report(event, REUSED, judge, writer))
+        self.totals.events["reused"] += reuses
+        self._make_room()
+
+    def advance(self, watermark_us: int) -> None:
+        """Judge what waits for any time before `watermark_us`: every event before it is taken to have arrived."""
+        self.watermark_us = max(self.watermark_us, watermark_us)
+        while self._waiting and self._waiting[0][0][0] < self.watermark_us:
+            self._judge(heappop(self._waiting)[2])
+        for judge in self.judges.values():
+            judge.expire(self.watermark_us)
+            window_us = judge.rules.duplicate_window_us + self.lateness_us + EVIDENCE_SLACK_US
+            judge.forget_evidence(self.watermark_us - window_us)
+        self.requests.advance(self.watermark_us)
+
+    def finish(self) -> None:
+        """Judge all that waits, whatever its time: nothing more will come for now."""
+        while self._waiting:
+            report = heappop(self._waiting)[2]
+            self.watermark_us = max(self.watermark_us, report.at_us)
+            self._judge(report)
+
+    def waiting(self) -> list[Report]:
+        """What waits for the watermark, in order; a part of the state."""
+        return [report for _, _, report in sorted(self._waiting, key=lambda entry: entry[:2])]
+
+    def wait(self, report: Report) -> None:
+        """Let a report wait until the watermark has passed it."""
+        self._arrivals += 1
+        heappush(self._waiting, (report.order(), self._arrivals, report))
+
+    def forget_changes(self) -> None:
+        """Note that all changes so far are stored."""
+        for judge in self.judges.values():
+            judge.forget_changes()
+        self.requests.changed = {}
+
+    def _open(self, rules: ScopeRules, interval_bounds_s: tuple[float, ...], born_us: int) -> None:
+        number = self.numbers.setdefault(rules.name, len(self.numbers) + 1)
+        totals = self.totals.scopes.get(rules.name)
+        if totals is None:
+            totals = self.totals.scopes[rules.name] = ScopeTotals(born_us=born_us)
+        totals.active_sessions = totals.active_users = 0
+        totals.intervals.rebound(interval_bounds_s)
+        self.judges[rules.name] = ScopeJudge(
+            number,
+            rules,
+            totals,
+            known=self._known,
+            requests=self.requests,
+            names=self.names,
+            lateness_us=self.lateness_us,
+            wait=self._take_turn,
+        )
+
+    def _take(self, event: wire.Event, judge: ScopeJudge, writer: wire.Writer) -> None:
+        self.totals.events[wire.KINDS[type(event)]] += 1
+        if isinstance(event, wire.LookedUp):
+            judge.looked_up(self._report(event, LOOKED_UP, judge, writer), event.duration_us)
+        elif isinstance(event, wire.ContextLost):
+            report = self._report(event, CONTEXT_LOST, judge, writer)
+            judge.context_lost(report, self.names[event.expected], self.names[event.actual])
+        elif isinstance(event, wire.Created):
+            report = self._report(event, CREATED, judge, writer)
+            judge.expect_create(report)
+            self._queue(report)
+        elif isinstance(event, wire.Observed):
+            report = self._report(event, OBSERVED, judge, writer)
+            judge.count_lookup(report, event.duration_us)
+            self._queue(structs.replace(report, created_at_us=event.created_at_us))
+        elif isinstance(event, wire.Ended):
+            self._queue(structs.replace(self._report(event, ENDED, judge, writer), reason=event.reason))
+        elif isinstance(event, wire.Attributed):
+            self._queue(self._report(event, ATTRIBUTED, judge, writer))
+
+    def _take_turn(self, report: Report) -> None:
+        """Let a report wait until the watermark has passed it; judge it at once when it has."""
+        if report.at_us < self.watermark_us:
+            self._judge(report)
+        else:
+            self.wait(report)
+
+    def _queue(self, report: Report) -> None:
+        if report.at_us < self.watermark_us:
+            self.totals.late_events += 1
+        self._take_turn(report)
+
+    def _judge(self, report: Report) -> None:
+        judge = self._by_number.get(report.scope, self._other)
+        if report.kind < ADOPTION_DUE:
+            judge.expire(report.at_us)
+        if report.kind == CREATED:
+            judge.created(report)
+        elif report.kind == OBSERVED:
+            judge.observed(report)
+        elif report.kind == ENDED:
+            judge.ended(report)
+        elif report.kind in {REUSED, LOOKED_UP, ATTRIBUTED}:
+            judge.used(report)
+        elif report.kind == ADOPTION_DUE:
+            judge.adoption_due(report)
+        elif report.kind == DELETION_DUE:
+            judge.deletion_due(report)
+
+    def _report(self, event: wire.Event, kind: int, judge: ScopeJudge, writer: wire.Writer) -> Report:
+        names = self.names
+        user = names[event.user]
+        owner = names.keyed_user(user, event.key) if event.key and user else user
+        request = names[event.request]
+        if not request and event.trace:
+            request = names[f"{event.trace.hex()}@{writer.id}"]
+        sites = () if isinstance(event, wire.Reused | wire.Ended | wire.Attributed) else event.sites
+        evidence = Evidence(request, event.trace, writer.id, writer.replica, writer.pid, sites)
+        return Report(event.at_us, names[event.session], kind, judge.number, owner, user, evidence)
+
+    def _tracked(self) -> int:
+        return sum(len(judge.people.sessions) for judge in self.judges.values())
+
+    def _make_room(self) -> None:
+        for _ in range(self._tracked() - self.limits.max_tracked_sessions):
+            ages = [
+                (oldest, judge)
+                for judge in self.judges.values()
+                if (oldest := judge.people.idle.oldest_us()) is not None
+            ]
+            if not ages:
+                return
+            _, judge = min(ages, key=lambda entry: entry[0])
+            session = judge.people.idle.least_recent()
+            if session is not None:
+                judge.people.leave(session, ended=not session.flags & LIVE)
+                self.totals.evicted_sessions += 1

@@ -1,0 +1,23 @@
+"""What happened per minute of event time: the window that `view-metrics` judges."""
+
+from typing import Final
+
+import msgspec
+
+MINUTE_US: Final = 60_000_000
+
+
+class Minute(msgspec.Struct):
+    """Counts of one scope in one minute, since the last commit: the state adds them up.
+
+    Attributes:
+        counts: By name: `creates`, `reuses`, `adopted`, `lookups`, `redundant_lookups`, `ends`, `duplicates:<cause>`,
+            `losses:<reason>`.
+    """
+
+    reuses: int = 0
+    counts: dict[str, int] = {}
+
+    def add(self, name: str) -> None:
+        """Count one more of `name`."""
+        self.counts[name] = self.counts.get(name, 0) + 1

@@ -1,0 +1,203 @@
+"""The sessions and users of one scope that the ledger has in memory, and what of them must be written to the state."""
+
+from typing import NamedTuple, Protocol
+
+from session_exporter.core.expiry import IdleQueue
+from session_exporter.core.generations import CREATE, END, SIGHT, Mark
+from session_exporter.core.records import BORN, DIRTY, KNOWN, LIVE, Owner, Session
+from session_exporter.core.scopes import ScopeRules
+from session_exporter.core.totals import ScopeTotals
+
+
+class Known(NamedTuple):
+    """What is remembered of a session that has left the ledger.
+
+    Attributes:
+        last_us: Its last activity.
+        ended: It had ended or expired; False when it was evicted alive.
+        born: Its last generation had been counted as a create.
+    """
+
+    last_us: int
+    ended: bool
+    born: bool
+
+
+class KnownIds(Protocol):
+    """The long memory for ids; the state keeps it."""
+
+    def find(self, scope: int, session: bytes) -> Known | None:
+        """What is remembered of a session; None for one never seen, or seen too long ago."""
+
+
+class Population:
+    """Sessions and owners of one scope.
+
+    Args:
+        number: The scope's number in the state.
+        rules: How the scope is judged.
+        totals: Where live sessions and users are counted.
+        known: The long memory for ids.
+    """
+
+    def __init__(self, number: int, rules: ScopeRules, totals: ScopeTotals, known: KnownIds) -> None:
+        self.number = number
+        self.rules = rules
+        self.totals = totals
+        self.sessions: dict[bytes, Session] = {}
+        self.owners: dict[bytes, Owner] = {}
+        self.idle = IdleQueue(rules.idle_timeout_us)
+        self.changed_sessions: list[Session] = []
+        self.changed_owners: list[Owner] = []
+        self.left_sessions: dict[bytes, Known] = {}
+        self.left_owners: set[bytes] = set()
+        self._known = known
+        self._live_keyed: dict[bytes, int] = {}
+
+    def meet(self, identifier: bytes, at_us: int, *, revive: bool = True) -> Session:
+        """The session of this id, from memory, from the long memory, or new.
+
+        Args:
+            identifier: Its digest.
+            at_us: Time of the event that needs it.
+            revive: Whether that event is activity; an end is none.
+        """
+        session = self.sessions.get(identifier)
+        if session is None:
+            session = self.sessions[identifier] = Session(identifier, last_us=at_us)
+            known = self.left_sessions.pop(identifier, None) or self._known.find(self.number, identifier)
+            if known is not None:
+                _remind(session, known, revive=revive)
+            self.idle.add(session)
+            self.change(session)
+        return session
+
+    def owner(self, identifier: bytes, user: bytes) -> Owner:
+        """The owner of this id, known or new."""
+        owner = self.owners.get(identifier)
+        if owner is None:
+            owner = self.owners[identifier] = Owner(identifier, user if user != identifier else identifier)
+            self.left_owners.discard(identifier)
+            self.change_owner(owner)
+        return owner
+
+    def give(self, session: Session, owner: Owner) -> None:
+        """Attribute a session that has no user yet."""
+        session.owner = owner
+        owner.tracked += 1
+        if session.flags & LIVE:
+            self._count_user(owner, 1)
+        self.change(session)
+
+    def touch(self, session: Session, at_us: int) -> None:
+        """Note activity at `at_us`; after an idle time that was too long it revives the session."""
+        if session.flags & LIVE and at_us - session.last_us > self.idle.timeout_us:
+            marks = marks_of(session)
+            marks += [(session.last_us + self.idle.timeout_us, END, True), (at_us, SIGHT, False)]
+            set_marks(session, marks)
+        session.last_us = max(at_us, session.last_us)
+        self.refresh(session)
+
+    def refresh(self, session: Session) -> None:
+        """Bring the count of live sessions and users up to date with a session's times."""
+        live = session.last_us > session.ended_us
+        if live != bool(session.flags & LIVE):
+            session.flags ^= LIVE
+            step = 1 if live else -1
+            self.totals.active_sessions += step
+            if session.owner is not None:
+                self._count_user(session.owner, step)
+        self.change(session)
+
+    def leave(self, session: Session, *, ended: bool) -> None:
+        """Let a session leave the ledger for the long memory; it must be out of the idle queue already."""
+        self.left_sessions[session.id] = Known(session.last_us, ended, bool(session.flags & BORN))
+        del self.sessions[session.id]
+        owner = session.owner
+        if session.flags & LIVE:
+            session.flags ^= LIVE
+            self.totals.active_sessions -= 1
+            if owner is not None:
+                self._count_user(owner, -1)
+        if owner is not None:
+            owner.tracked -= 1
+            if not owner.tracked:
+                del self.owners[owner.id]
+                self.left_owners.add(owner.id)
+        session.owner = None
+
+    def change(self, session: Session) -> None:
+        """Note that a session differs from its row in the state."""
+        if not session.flags & DIRTY:
+            session.flags |= DIRTY
+            self.changed_sessions.append(session)
+
+    def change_owner(self, owner: Owner) -> None:
+        """Note that an owner differs from its row in the state."""
+        if not owner.dirty:
+            owner.dirty = True
+            self.changed_owners.append(owner)
+
+    def restore(self, session: Session) -> None:
+        """Take back a session that the state kept, with its owner set."""
+        self.sessions[session.id] = session
+        self.idle.add(session)
+        if session.owner is not None:
+            session.owner.tracked += 1
+        if session.flags & LIVE:
+            self.totals.active_sessions += 1
+            if session.owner is not None:
+                self._count_user(session.owner, 1)
+
+    def _count_user(self, owner: Owner, step: int) -> None:
+        """Count a user once, however many keys (devices, apps, threads) have live sessions."""
+        owner.live += step
+        if owner.live != (1 if step > 0 else 0):
+            return
+        plain = owner.id == owner.user
+        others = self._live_keyed.get(owner.user, 0)
+        if not plain:
+            self._live_keyed[owner.user] = others + step
+            if not others + step:
+                del self._live_keyed[owner.user]
+            others = others if step > 0 else others + step
+            unkeyed = self.owners.get(owner.user)
+            others += int(unkeyed is not None and unkeyed.live > 0)
+        if not others:
+            self.totals.active_users += step
+
+
+def marks_of(session: Session) -> list[Mark]:
+    """The marks of a session, the unwritten one of a plain session included."""
+    if session.marks is not None:
+        return list(session.marks)
+    return [(session.started_us, CREATE, True)] if session.flags & BORN else []
+
+
+def set_marks(session: Session, marks: list[Mark]) -> None:
+    """Write the marks back; whether the current generation has been born follows from them."""
+    born = False
+    for _, kind, counted in reversed(marks):
+        if kind == END:
+            break
+        born = born or (kind == CREATE and counted)
+    session.flags = session.flags | BORN if born else session.flags & ~BORN
+    if born and len(marks) == 1:
+        session.started_us = marks[0][0]
+        session.marks = None
+    else:
+        session.marks = tuple(marks)
+
+
+def _remind(session: Session, known: Known, *, revive: bool) -> None:
+    """Give a returning session what is remembered of it; it came back by an event at `session.last_us`."""
+    session.flags |= KNOWN
+    if known.ended and not revive:
+        session.marks = ((known.last_us, END, True),)
+        session.last_us = session.ended_us = known.last_us
+    elif known.ended:
+        session.marks = ((known.last_us, END, True), (max(session.last_us, known.last_us), SIGHT, False))
+        session.ended_us = min(known.last_us, session.last_us - 1)
+    elif known.born:
+        session.started_us = known.last_us
+        session.flags |= BORN
