@@ -1,0 +1,230 @@
+"""The way from the tracker to the journal: opened with the first event, shared by a process, and never in the way."""
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path, PurePath
+from typing import Final, Protocol, TypeAlias, TypeVar
+
+from session_exporter.errors import SessionExporterError
+
+T = TypeVar("T")
+Fields: TypeAlias = tuple[object, ...]
+
+TRACKER_HOOK: Final = "tracker"
+
+# What waits in memory while the journal cannot be opened, or is being opened further up on the same thread.
+EVENTS_WAITING_MAX: Final = 1000
+FAILURES_WAITING_MAX: Final = 10_000
+HOOKS_MAX: Final = 64
+RETRY_AFTER_S: Final = 5.0
+LOG_INTERVAL_S: Final = 60.0
+
+_logger = logging.getLogger("session_exporter")
+
+
+class Journal(Protocol):
+    """What the tracker needs of a journal's writer; all of it may be called from any thread."""
+
+    def append(self, fields: Fields, /) -> None:
+        """Record one event: its kind's number, then its fields."""
+
+    def register_hook(self, name: str, active: bool, /) -> object:  # noqa: FBT001 - the writer's own signature
+        """Report that a hook is installed, or no longer."""
+
+    def count_hook_error(self, name: str, /) -> None:
+        """Count one failure of a hook."""
+
+    def close(self) -> None:
+        """Leave nothing open."""
+
+
+class _Shelf:
+    """The journals that are open in this process, by directory, and how many outlets use each."""
+
+    def __init__(self) -> None:
+        # Reentrant: a finalizer or signal handler may come back while this very thread is opening a journal.
+        self.lock = threading.RLock()
+        self.opening = False
+        self.journals: dict[str, Journal] = {}
+        self.users: dict[str, int] = {}
+
+    def take(self, directory: str | os.PathLike[str] | None) -> tuple[str, Journal]:
+        """The journal of a directory, opened if need be, and the key to give it back with; the lock is held."""
+        from session_exporter.journal import JournalLimits, JournalWriter, find_directory  # noqa: PLC0415 - lazy
+
+        path = find_directory(None if directory is None else Path(directory))
+        key = os.path.realpath(path)
+        journal = self.journals.get(key)
+        if journal is None:
+            journal = self.journals[key] = JournalWriter(path, limits=JournalLimits())
+        self.users[key] = self.users.get(key, 0) + 1
+        return key, journal
+
+    def give_back(self, key: str) -> None:
+        """One user less; the last one closes the journal."""
+        with self.lock:
+            self.users[key] -= 1
+            journal = None if self.users[key] else self.journals.pop(key)
+        if journal is not None:
+            journal.close()
+
+
+_shelf = _Shelf()
+
+
+def _after_fork() -> None:
+    # The thread that held the lock, or was opening a journal, does not exist in the child.
+    _shelf.lock = threading.RLock()
+    _shelf.opening = False
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class Outlet:
+    """Delivers events and failures to a journal, and keeps a bounded number of them until there is one.
+
+    Args:
+        directory: The journal's directory, as the application gave it.
+        journal: Used instead of opening one; it stays the giver's to close.
+        silent: Deliver nothing at all.
+        clock_s: Monotonic seconds.
+
+    Attributes:
+        append: Record one event; once the journal is open, this is the journal's own `append`.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str] | None = None,
+        journal: Journal | None = None,
+        *,
+        silent: bool = False,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.append: Callable[[Fields], None] = self._append_first
+        self.silent = silent
+        self._directory = directory
+        self._given = journal
+        self._journal: Journal | None = None
+        self._key = ""
+        self._clock_s = clock_s
+        self._retry_at_s = float("-inf")
+        self._pid = os.getpid()
+        # Appending to a deque, and popping from it, is atomic: no lock that a signal handler could find held.
+        self._events: deque[Fields] = deque()
+        self._failures: deque[str] = deque(maxlen=FAILURES_WAITING_MAX)
+        self._hooks: dict[str, bool] = {}
+        self._log_at_s: dict[str, float] = {}
+
+    def register_hook(self, name: str, *, active: bool) -> None:
+        """Report a hook to the journal, now or when there is one."""
+        if len(self._hooks) < HOOKS_MAX or name in self._hooks:
+            self._hooks[name] = active
+        if self._journal is not None:
+            self._journal.register_hook(name, active)
+
+    def count_failure(self, hook: str, error: BaseException) -> None:
+        """Count a failure under this hook, and log it once per hook and minute; never raises an Exception."""
+        if self.silent:
+            return
+        try:
+            self._forget_the_parent()
+            self._failures.append(hook)
+            self._deliver_failures()
+            self._log(hook, error)
+        except Exception:  # noqa: BLE001 - the way out of every failure cannot itself fail; this one is counted too
+            self._failures.append(TRACKER_HOOK)
+
+    def close(self) -> None:
+        """Let go of the journal; the next event opens it anew."""
+        with _shelf.lock:
+            key, self._key = self._key, ""
+            self._journal = None
+            self.append = self._append_first
+        if key:
+            _shelf.give_back(key)
+
+    def _append_first(self, fields: Fields) -> None:
+        self._forget_the_parent()
+        self._events.append(fields)
+        while len(self._events) > EVENTS_WAITING_MAX:
+            self._events.popleft()
+            self._failures.append(TRACKER_HOOK)
+        self._open()
+        self._deliver_events()
+        self._deliver_failures()
+
+    def _open(self) -> None:
+        """Open the journal, unless that failed a moment ago or is under way further up on this thread."""
+        if self._clock_s() < self._retry_at_s:
+            return
+        with _shelf.lock:
+            if self._journal is not None or _shelf.opening:
+                return
+            _shelf.opening = True
+            self._retry_at_s = self._clock_s() + RETRY_AFTER_S
+            try:
+                self._take()
+            finally:
+                _shelf.opening = False
+            self._retry_at_s = float("-inf")
+
+    def _take(self) -> None:
+        if self._given is not None:
+            journal = self._given
+        else:
+            self._key, journal = _shelf.take(self._directory)
+        self._journal = journal
+        self.append = journal.append
+        for name, active in list(self._hooks.items()):
+            journal.register_hook(name, active)
+
+    def _deliver_events(self) -> None:
+        journal = self._journal
+        while journal is not None and (fields := _first(self._events)) is not None:
+            journal.append(fields)
+
+    def _deliver_failures(self) -> None:
+        journal = self._journal
+        while journal is not None and (hook := _first(self._failures)) is not None:
+            journal.count_hook_error(hook)
+
+    def _forget_the_parent(self) -> None:
+        """In a forked child: what waits is the parent's to deliver, or it would be counted twice."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._events.clear()
+            self._failures.clear()
+
+    def _log(self, hook: str, error: BaseException) -> None:
+        now_s = self._clock_s()
+        if now_s < self._log_at_s.get(hook, now_s):
+            return
+        if len(self._log_at_s) >= HOOKS_MAX:
+            self._log_at_s.clear()
+        self._log_at_s[hook] = now_s + LOG_INTERVAL_S
+        _logger.warning("hook %s failed, the application goes on without it: %s", hook, _described(error))
+
+
+def _first(waiting: deque[T]) -> T | None:
+    try:
+        return waiting.popleft()
+    except IndexError:
+        return None
+
+
+def _described(error: BaseException) -> str:
+    """What is safe to log: our own errors name no value, a foreign one's text might be a session's id."""
+    if isinstance(error, SessionExporterError):
+        return str(error)
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return type(error).__name__
+    return f"{type(error).__name__} at {PurePath(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
