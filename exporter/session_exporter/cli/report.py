@@ -160,7 +160,7 @@ def _split(counts: Mapping[str, int]) -> str:
 
 
 def _look_next(summary: Summary, source: Sequence[str]) -> list[str]:
-    steps = [(shlex.join(command), reason) for command, reason in _steps(summary, source)]
+    steps = [(inert(shlex.join(command)), reason) for command, reason in _steps(summary, source)]
     width = max((len(command) for command, _ in steps), default=0)
     lines = [f"  {command:<{width}}  # {reason}" for command, reason in steps]
     return ["Look next:", *lines] if lines else []

@@ -1,7 +1,8 @@
 """Where view-metrics gets its documents: a sidecar, or the state it left behind."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,11 @@ class Source:
         return replace(answer, note=f"{absence}; this is {answer.origin}")
 
     def _from_state(self, read: Callable[[Path, Question], dict[str, Any]], question: Question) -> Answer:
-        directory = self._directory()
+        with _sidecar_libraries():
+            directory = self._directory()
         try:
-            document = read(directory, question)
+            with _sidecar_libraries():
+                document = read(directory, question)
         except KeyError as exc:
             if exc.args != (question.scope,):
                 raise
@@ -106,6 +109,15 @@ class Source:
         from session_exporter.config import load  # noqa: PLC0415 - brings PyYAML, which few calls need
 
         return load(self.config_file).state.directory
+
+
+@contextmanager
+def _sidecar_libraries() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as exc:
+        needed = "pip install 'session-exporter[sidecar]'"
+        raise StateError(f"the state cannot be read without the sidecar's libraries ({exc}): {needed}") from exc
 
 
 def _default_directory() -> Path:

@@ -27,7 +27,8 @@ def _story(incident: Incident) -> list[str]:
 
 def _facts(incident: Incident) -> str:
     facts = {
-        "cause": incident.cause or incident.reason,
+        "cause": incident.cause,
+        "reason": incident.reason,
         "scope": incident.scope,
         "user": incident.user,
         "gap": gap_text(incident.gap_ms),

@@ -127,12 +127,14 @@ def _sidecar(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
         raise click.BadParameter(str(exc)) from exc
 
 
+_FILE: Final = click.Path(path_type=Path, dir_okay=False, exists=True)
+_DIRECTORY: Final = click.Path(path_type=Path, file_okay=False)
 _SHARED: Final = (
     click.option("--since", metavar="SPAN", callback=_since, help="How far back: 90s, 1h, 7d."),
     click.option("--scope", metavar="NAME", help="This kind of session only."),
     click.option("--url", metavar="URL", callback=_sidecar, help=f"Ask this sidecar only. [default: {DEFAULT_URL}]"),
-    click.option("--config.file", "config_file", type=click.Path(path_type=Path, dir_okay=False, exists=True)),
-    click.option("--state.directory", "state_directory", type=click.Path(path_type=Path), help="Read this state."),
+    click.option("--config.file", "config_file", type=_FILE, help="Names the state to read when no sidecar answers."),
+    click.option("--state.directory", "state_directory", type=_DIRECTORY, help="Read this state; ask no sidecar."),
     click.option("--json", "as_json", is_flag=True, default=None, help="Print the document itself."),
 )
 
