@@ -287,7 +287,7 @@ class _TextId(str):
         ("s1", "s1"),
         (_TextId("s1"), "s1"),
         (b"s1", "s1"),
-        (b"\xff", "\\xff"),
+        (UUID(int=2**127).bytes, UUID(int=2**127).hex),
         (17, "17"),
         (UUID("7d444840-9dc0-41d1-b245-5ffdce74fad2"), "7d444840-9dc0-41d1-b245-5ffdce74fad2"),
         (None, ""),

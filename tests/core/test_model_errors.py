@@ -20,7 +20,7 @@ def refuses_text(self: object) -> str:
     raise RuntimeError("no text")
 
 
-class Unprintable(Exception):  # noqa: N818 - its name is part of what is tested
+class Unprintable(Exception):
     __str__ = __repr__ = refuses_text
 
 

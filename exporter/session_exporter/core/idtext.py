@@ -21,7 +21,7 @@ def canonical_id(value: object) -> str:
     """Give the text of an id.
 
     Args:
-        value: Text, UTF-8 bytes, an int, a UUID, or None for "not known", which is `""`.
+        value: Text, an int, a UUID, bytes (UTF-8, or else in hexadecimal), or None for "not known", which is `""`.
 
     Returns:
         At most 256 bytes of UTF-8; what is longer is replaced by `blake2b:` and 32 hexadecimal digits.
@@ -30,7 +30,7 @@ def canonical_id(value: object) -> str:
         TypeError: The value is nothing that serves as an id; a bool is none.
     """
     text = _id_text(value)
-    if len(text) * 4 <= ID_BYTES_MAX and text.isascii():
+    if len(text) <= ID_BYTES_MAX and text.isascii():
         return text
     encoded = text.encode("utf-8", "backslashreplace")
     if len(encoded) > ID_BYTES_MAX:
@@ -76,7 +76,7 @@ def _id_text(value: object) -> str:
         case None:
             return ""
         case bytes():
-            return value.decode("utf-8", "backslashreplace")
+            return _text_of_bytes(value)
         case bool():
             pass
         case int():
@@ -84,3 +84,10 @@ def _id_text(value: object) -> str:
         case UUID():
             return str(value)
     raise TypeError(f"an id must be text, bytes, an int or a UUID, got {shown(value)} ({type(value).__name__})")
+
+
+def _text_of_bytes(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.hex()  # a UUID in a BINARY(16) column
