@@ -10,6 +10,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 # What core/events.py accepts. A count of milliseconds, taken for seconds, lies far beyond it.
 _TIME_US_MAX: Final = 9_000_000_000_000_000
+# Beyond that, and small enough to be multiplied.
+_SECONDS_MAX: Final = 10_000_000_000
 
 
 class MomentError(SessionExporterError, ValueError):
@@ -48,9 +50,9 @@ def duration_us(value: object) -> int:
 def _scaled(seconds: object, name: str) -> int:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise MomentError(f"{name} cannot be a {type(seconds).__name__}")
-    if not math.isfinite(seconds) or seconds < 0:
+    if not 0 <= seconds < math.inf:
         raise MomentError(f"{name} must be finite and not negative")
-    return round(seconds * 1_000_000)
+    return round(min(seconds, _SECONDS_MAX) * 1_000_000)
 
 
 def _in_range(time_us: int) -> int:

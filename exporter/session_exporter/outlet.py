@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path, PurePath
+from types import TracebackType
 from typing import Final, Protocol, TypeAlias, TypeVar
 
 from session_exporter.errors import SessionExporterError
@@ -96,6 +97,8 @@ class Outlet:
 
     Attributes:
         append: Record one event; once the journal is open, this is the journal's own `append`.
+        failures: The hooks whose failures are still to be counted.
+        silent: As given.
     """
 
     def __init__(
@@ -117,7 +120,7 @@ class Outlet:
         self._pid = os.getpid()
         # Appending to a deque, and popping from it, is atomic: no lock that a signal handler could find held.
         self._events: deque[Fields] = deque()
-        self._failures: deque[str] = deque(maxlen=FAILURES_WAITING_MAX)
+        self.failures: deque[str] = deque(maxlen=FAILURES_WAITING_MAX)
         self._hooks: dict[str, bool] = {}
         self._log_at_s: dict[str, float] = {}
 
@@ -134,11 +137,11 @@ class Outlet:
             return
         try:
             self._forget_the_parent()
-            self._failures.append(hook)
+            self.failures.append(hook)
             self._deliver_failures()
             self._log(hook, error)
         except Exception:  # noqa: BLE001 - the way out of every failure cannot itself fail; this one is counted too
-            self._failures.append(TRACKER_HOOK)
+            self.failures.append(TRACKER_HOOK)
 
     def close(self) -> None:
         """Let go of the journal; the next event opens it anew."""
@@ -154,7 +157,7 @@ class Outlet:
         self._events.append(fields)
         while len(self._events) > EVENTS_WAITING_MAX:
             self._events.popleft()
-            self._failures.append(TRACKER_HOOK)
+            self.failures.append(TRACKER_HOOK)
         self._open()
         self._deliver_events()
         self._deliver_failures()
@@ -191,7 +194,7 @@ class Outlet:
 
     def _deliver_failures(self) -> None:
         journal = self._journal
-        while journal is not None and (hook := _first(self._failures)) is not None:
+        while journal is not None and (hook := _first(self.failures)) is not None:
             journal.count_hook_error(hook)
 
     def _forget_the_parent(self) -> None:
@@ -199,7 +202,7 @@ class Outlet:
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._events.clear()
-            self._failures.clear()
+            self.failures.clear()
 
     def _log(self, hook: str, error: BaseException) -> None:
         now_s = self._clock_s()
@@ -209,6 +212,30 @@ class Outlet:
             self._log_at_s.clear()
         self._log_at_s[hook] = now_s + LOG_INTERVAL_S
         _logger.warning("hook %s failed, the application goes on without it: %s", hook, _described(error))
+
+
+class Shield:
+    """A context manager that counts an Exception and goes on after the block; other BaseExceptions pass."""
+
+    __slots__ = ("_hook", "_outlet")
+
+    def __init__(self, outlet: Outlet, hook: str) -> None:
+        self._outlet = outlet
+        self._hook = hook
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        try:
+            self._outlet.count_failure(self._hook, error)
+        except RecursionError:  # no stack is left to call anything; this is counted with the next failure
+            self._outlet.failures.append(self._hook)
+        return True
 
 
 def _first(waiting: deque[T]) -> T | None:

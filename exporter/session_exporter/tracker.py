@@ -4,7 +4,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any, Final
 
 from session_exporter.ambient import OPENTELEMETRY, Request, current, current_request, trace_id
@@ -12,7 +11,7 @@ from session_exporter.callsites import call_sites
 from session_exporter.core.scopes import DEFAULT_SCOPE
 from session_exporter.identity import SHORT_CHARS, IdError, canonical_id, required_id
 from session_exporter.moments import duration_us, moment_us
-from session_exporter.outlet import TRACKER_HOOK, Journal, Outlet
+from session_exporter.outlet import TRACKER_HOOK, Journal, Outlet, Shield
 
 # The kinds' numbers on the wire; a test compares them with core/events.py.
 _CREATED, _REUSED, _LOOKED_UP, _OBSERVED, _ENDED, _ATTRIBUTED, _CONTEXT_LOST = range(1, 8)
@@ -21,27 +20,6 @@ _NO_KEY: Final = ""
 _NO_TRACE: Final = b""
 _DISABLED: Final = ("1", "true", "yes", "on")
 SCOPES_REMEMBERED_MAX: Final = 256
-
-
-class Shield:
-    """A context manager that counts an Exception and goes on after the block; other BaseExceptions pass."""
-
-    __slots__ = ("_hook", "_outlet")
-
-    def __init__(self, outlet: Outlet, hook: str) -> None:
-        self._outlet = outlet
-        self._hook = hook
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        if isinstance(error, Exception):
-            self._outlet.count_failure(self._hook, error)
-            return True
-        return False
 
 
 class SessionTracker:
@@ -112,8 +90,11 @@ class SessionTracker:
                 self._outlet.append((_REUSED, self._clock_ns() // 1000, name, session, user, key, "", trace))
             else:
                 self._outlet.append((_REUSED, self._clock_ns() // 1000, name, session, user))
-        except Exception as error:  # noqa: BLE001 - a Shield, without the time that entering one takes
-            self._outlet.count_failure(TRACKER_HOOK, error)
+        except Exception as error:  # noqa: BLE001 - what a Shield does, without the time that entering one takes
+            try:
+                self._outlet.count_failure(TRACKER_HOOK, error)
+            except RecursionError:
+                self._outlet.failures.append(TRACKER_HOOK)
 
     def looked_up(
         self,
