@@ -1,6 +1,7 @@
 """A small sidecar of its own kind: a real HTTP server on port 0 that answers what a test tells it to."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -202,3 +203,11 @@ class Documents:
 @pytest.fixture
 def documents() -> type[Documents]:
     return Documents
+
+
+@pytest.fixture
+def dead_url() -> Iterator[str]:
+    # Bound, never listening: nobody else can be given the port while the test runs.
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
