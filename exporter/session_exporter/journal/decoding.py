@@ -1,0 +1,89 @@
+"""From the bytes of a segment to events; nothing that is in them raises."""
+
+import zlib
+from typing import Final
+
+import msgspec
+
+from session_exporter.core.events import Event
+from session_exporter.journal.frame import FRAME, FRAME_BYTES, KIND_INDEX, PAYLOAD_BYTES_MAX
+
+_decode_many = msgspec.msgpack.Decoder(list[Event]).decode
+_decode_one = msgspec.msgpack.Decoder(Event).decode
+_decode_parts = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_decode_number = msgspec.msgpack.Decoder(int).decode
+_KNOWN_TAGS: Final = frozenset(KIND_INDEX)
+
+
+def split_frames(chunk: bytes) -> tuple[list[memoryview], int]:
+    """Cut a chunk into checked payloads.
+
+    Args:
+        chunk: Bytes of a segment, starting at a frame's start; may end in the middle of one.
+
+    Returns:
+        The payloads whose checksum is right, and the bytes they take with their frames. The run ends at the chunk's
+        end, or at the first frame that is cut off, of an impossible length, or damaged.
+    """
+    view = memoryview(chunk)
+    unpack, crc32 = FRAME.unpack_from, zlib.crc32
+    payloads: list[memoryview] = []
+    keep = payloads.append
+    at, last = 0, len(chunk) - FRAME_BYTES
+    while at <= last:
+        size, checksum = unpack(chunk, at)
+        start = at + FRAME_BYTES
+        payload = view[start : start + size]
+        if crc32(payload) != checksum or not 0 < size <= PAYLOAD_BYTES_MAX or len(payload) != size:
+            break
+        keep(payload)
+        at = start + size
+    return payloads, at
+
+
+def damaged_bytes(chunk: bytes) -> int:
+    """How much to skip when the frame that `chunk` starts with is damaged: that frame, or everything.
+
+    Its length is believed only when what follows is a good frame, or when it is the chunk's very last.
+    """
+    if len(chunk) < FRAME_BYTES:
+        return len(chunk)
+    size, _ = FRAME.unpack_from(chunk)
+    end: int = FRAME_BYTES + size
+    if not 0 < size <= PAYLOAD_BYTES_MAX or end > len(chunk):
+        return len(chunk)
+    behind = chunk[end : end + FRAME_BYTES + PAYLOAD_BYTES_MAX]
+    return end if not behind or split_frames(behind)[1] else len(chunk)
+
+
+def decode_frames(payloads: list[memoryview]) -> tuple[list[Event], int, int]:
+    """Make events of payloads; whatever is in them, nothing is raised.
+
+    Returns:
+        The events in their order, how many were of a kind this version does not know, and how many were malformed.
+    """
+    # One MessagePack array of all of them decodes a third faster than one by one.
+    whole = b"\xdd" + len(payloads).to_bytes(4, "big") + b"".join(payloads)
+    try:
+        return _decode_many(whole), 0, 0
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return _decode_singly(payloads)
+
+
+def _decode_singly(payloads: list[memoryview]) -> tuple[list[Event], int, int]:
+    events: list[Event] = []
+    unknown = 0
+    for payload in payloads:
+        try:
+            events.append(_decode_one(payload))
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            unknown += _is_of_unknown_kind(payload)
+    return events, unknown, len(payloads) - len(events) - unknown
+
+
+def _is_of_unknown_kind(payload: memoryview) -> bool:
+    try:
+        parts = _decode_parts(payload)
+        return bool(parts) and _decode_number(parts[0]) not in _KNOWN_TAGS
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return False

@@ -1,0 +1,89 @@
+"""Files as a writer makes them: space reserved, locked, and visible only when they are complete."""
+
+import contextlib
+import errno
+import fcntl
+import mmap
+import os
+from pathlib import Path
+from typing import Final
+
+_ATTEMPTS: Final = 2
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class MappedFile:
+    """A file of fixed size, mapped shared and locked exclusively until it is closed, or its process has ended.
+
+    The lock is never released by LOCK_UN: the mapping holds a duplicate of the descriptor and a forked child shares
+    both, so unlocking in one would unlock all. It goes when the last of them is closed.
+    """
+
+    __slots__ = ("_fd", "map", "path", "words")
+
+    def __init__(self, path: Path, fd: int, size_bytes: int) -> None:
+        self.path = path
+        self._fd = fd
+        self.map = mmap.mmap(fd, size_bytes, mmap.MAP_SHARED)
+        self.words = memoryview(self.map).cast("Q")
+
+    @classmethod
+    def create(cls, path: Path, start: bytes, size_bytes: int) -> "MappedFile":
+        """Make the file `path`, `size_bytes` long, starting with the bytes `start`.
+
+        Raises:
+            OSError: It cannot be made; ENOSPC or EDQUOT when there is no room for it.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return cls._create(path, start, size_bytes)
+            except FileNotFoundError:
+                # A reader that cleans up may take a temporary file whose writer was held up before it had locked it.
+                if attempt == _ATTEMPTS or not path.parent.is_dir():
+                    raise
+        raise FileNotFoundError(path)  # pragma: no cover - the loop has returned or raised
+
+    @classmethod
+    def _create(cls, path: Path, start: bytes, size_bytes: int) -> "MappedFile":
+        newborn = path.with_name(f".{path.name}.tmp")
+        fd = os.open(newborn, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        file = None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.posix_fallocate(fd, 0, size_bytes)
+            os.pwrite(fd, start, 0)
+            file = cls(path, fd, size_bytes)
+            newborn.rename(path)
+        except BaseException:
+            if file is not None:
+                file.close()
+            else:
+                os.close(fd)
+            with contextlib.suppress(OSError):
+                newborn.unlink()
+            raise
+        return file
+
+    def is_linked(self) -> bool:
+        """Whether the file still has a name; False once somebody has deleted it."""
+        return os.fstat(self._fd).st_nlink > 0
+
+    def close(self) -> None:
+        """Unmap and close; the lock goes with it unless another process holds the descriptor too. Idempotent."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            self.words.release()
+            self.map.close()
+            os.close(fd)
+
+    def __del__(self) -> None:
+        # A writer that was dropped, or interrupted while it took this file over, must not seem alive for ever.
+        if hasattr(self, "words"):
+            self.close()
+
+    def cut(self, size_bytes: int) -> None:
+        """Give back the space behind `size_bytes` and close."""
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, size_bytes)
+            self.close()

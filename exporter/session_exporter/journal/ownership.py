@@ -1,0 +1,81 @@
+"""Who reads a journal: one process per directory, kept by a lock that the kernel gives back when it ends."""
+
+import fcntl
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from session_exporter.errors import JournalUnavailable, StateLocked
+
+LOCK_NAME: Final = ".reader.lock"
+_DESCRIPTION_BYTES_MAX: Final = 512
+
+
+class Ownership:
+    """The exclusive right to read, and delete from, one journal directory.
+
+    Args:
+        directory: The journal's directory; made, for its owner only, when it is missing.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._fd = -1
+
+    @property
+    def held(self) -> bool:
+        """Whether this process has it."""
+        return self._fd >= 0
+
+    def take(self) -> None:
+        """Become the owner; without effect when this object already is.
+
+        Raises:
+            StateLocked: Another process is; the message names it.
+            JournalUnavailable: The directory cannot be made, or not written.
+        """
+        if self.held:
+            return
+        path = self._directory / LOCK_NAME
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise JournalUnavailable(f"{path}: {error.strerror}; expected a directory that can be written") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.pread(fd, _DESCRIPTION_BYTES_MAX, 0).decode("utf-8", "replace").strip()
+            os.close(fd)
+            raise StateLocked(f"{self._directory}: already read by {owner or 'another process'}") from error
+        self._describe(fd)
+        self._fd = fd
+
+    def keep(self) -> None:
+        """Take it again when the directory was deleted and made anew; otherwise without effect.
+
+        Raises:
+            StateLocked: Another process was faster.
+            JournalUnavailable: The directory cannot be made, or not written.
+        """
+        if self.held and os.fstat(self._fd).st_nlink == 0:
+            self.give_up()
+            self.take()
+
+    def give_up(self) -> None:
+        """Let another process have it. Idempotent."""
+        if self.held:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+    @staticmethod
+    def _describe(fd: int) -> None:
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        text = f"process {os.getpid()} on {os.uname().nodename} since {since}\n".encode()
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, text, 0)
+        except OSError:
+            # A full disk: the lock holds all the same, only nameless.
+            os.ftruncate(fd, 0)
