@@ -35,7 +35,7 @@ def metrics_format(accept: str) -> str:
     """Reduce an Accept header to the one media range a scrape is answered with.
 
     The client library's `choose_encoder` echoes whatever version it is sent and looks at no quality, so it is asked
-    with one of four texts: OpenMetrics 1.0.0, text 1.0.0, text 0.0.4, or `""` (which it answers with text 0.0.4).
+    with one of three texts: OpenMetrics 1.0.0, text 1.0.0, or text 0.0.4, which everybody understands.
     """
     for value, parameters, quality in preferences(accept):
         version = parameters.get("version", "")
@@ -46,8 +46,8 @@ def metrics_format(accept: str) -> str:
         if value == PLAIN and version == "1.0.0":
             return f"{PLAIN}; version=1.0.0"
         if value in {PLAIN, "text/*", "*/*"} and version in {"", "0.0.4"}:
-            return f"{PLAIN}; version=0.0.4"
-    return ""
+            break
+    return f"{PLAIN}; version=0.0.4"
 
 
 def accepts_gzip(accept_encoding: str) -> bool:

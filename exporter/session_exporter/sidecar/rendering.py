@@ -1,5 +1,6 @@
 """From a snapshot to the body of a scrape, in the format the client asks for."""
 
+import re
 from collections.abc import Iterator
 from itertools import accumulate
 from typing import Final
@@ -17,6 +18,9 @@ from session_exporter.sidecar.snapshot import Snapshot
 
 # OpenMetrics 1.0, "Exemplars": names and values of all labels together, in UTF-8 characters.
 EXEMPLAR_CHARS_MAX: Final = 128
+
+# Escaped, these are allowed; parsers in the field, the Python client's own among them, refuse the line all the same.
+_NOT_IN_EXEMPLARS: Final = re.compile(r'["\\{}\n]')
 
 _UNITS: Final = ("seconds", "bytes", "ratio")
 
@@ -122,7 +126,7 @@ def _exemplar(exemplar: Exemplar | None) -> EncodedExemplar | None:
     """Encode an exemplar: trace and user, the trace alone where both are too long, nothing where that is too."""
     if exemplar is None:
         return None
-    trace, user = _clean(exemplar.trace), _clean(exemplar.user)
+    trace, user = (_NOT_IN_EXEMPLARS.sub("_", _clean(value)) for value in (exemplar.trace, exemplar.user))
     labels = {name: value for name, value in (("trace_id", trace), ("user", user)) if value}
     if sum(map(len, (*labels, *labels.values()))) > EXEMPLAR_CHARS_MAX:
         labels.pop("user", None)

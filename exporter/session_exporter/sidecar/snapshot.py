@@ -8,20 +8,12 @@ from typing import Final
 from session_exporter._version import __version__
 from session_exporter.core.events import KINDS
 from session_exporter.core.totals import Histogram, LedgerTotals
+from session_exporter.journal import LOST_REASONS as WRITER_LOST_REASONS
 
 UNKNOWN_KIND: Final = "unknown"
 EVENT_KINDS: Final = (*KINDS.values(), UNKNOWN_KIND)
 
-# What a writer gives up, and why; then what a reader cannot use, whose kind is never known.
-WRITER_LOST_REASONS: Final = (
-    "worker_limit",
-    "directory_limit",
-    "disk_full",
-    "unavailable",
-    "too_large",
-    "spill_overflow",
-    "encoding",
-)
+# What a reader cannot use, whose kind is never known; what a writer gives up is named by the journal.
 READER_LOST_REASONS: Final = ("malformed", "unknown_kind")
 LOST_REASONS: Final = (*WRITER_LOST_REASONS, *READER_LOST_REASONS)
 LOST: Final = (

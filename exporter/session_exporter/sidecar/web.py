@@ -24,8 +24,9 @@ BODY_BYTES_MAX: Final = 16 * 1024
 # A landing page is worth no longer wait; the verdict is then missing.
 LANDING_TIMEOUT_S: Final = 2.0
 
+# Without the versions of the server's parts, which the library has put there by then.
+_SERVER: Final = "session-exporter"
 _HEADERS: Final = {
-    "Server": "session-exporter",
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
@@ -203,6 +204,7 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
 
 
 async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = _SERVER
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
 

@@ -1,0 +1,268 @@
+"""What a scrape says, read back with the parsers of the library that Prometheus' own clients use."""
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+from prometheus_client.samples import Sample
+
+from session_exporter.core.scopes import CAUSES, END_REASONS, LOSS_REASONS
+from session_exporter.core.totals import INTERVAL_BUCKETS_S, Exemplar, LedgerTotals, ScopeTotals
+from session_exporter.sidecar.exposition import METRICS, sample_names
+from session_exporter.sidecar.reference import LABELS, reference
+from session_exporter.sidecar.rendering import EXEMPLAR_CHARS_MAX, render
+from session_exporter.sidecar.snapshot import EVENT_KINDS, LOST, ExporterTotals, Snapshot
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+PROMETHEUS_2 = (
+    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+PROMETHEUS_3 = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+    "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,"
+    "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+BORN_US = 1_763_664_000_123_456
+BORN_S = 1_763_664_000.123456
+SCOPES = ("conversation", "default", "other")
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def snapshot_of(**scopes: ScopeTotals) -> Snapshot:
+    exporter = ExporterTotals(born_us=BORN_US, hook_errors={"explicit": 0})
+    return Snapshot(LedgerTotals(scopes=scopes), committed_at_us=BORN_US, exporter=exporter)
+
+
+@pytest.fixture
+def fresh() -> Snapshot:
+    return snapshot_of(**{name: ScopeTotals(born_us=BORN_US) for name in SCOPES})
+
+
+def samples(snapshot: Snapshot, accept: str = OPENMETRICS) -> dict[tuple[str, frozenset[tuple[str, str]]], Sample]:
+    text = render(snapshot, accept)[0].decode()
+    parse = parse_openmetrics if "openmetrics" in accept else parse_text
+    found = [sample for family in parse(text) for sample in family.samples]
+    keyed = {(sample.name, frozenset(sample.labels.items())): sample for sample in found}
+    assert len(keyed) == len(found), "a series is exposed twice"
+    return keyed
+
+
+def one(snapshot: Snapshot, name: str, **labels: str) -> Sample:
+    return samples(snapshot)[name, frozenset(labels.items())]
+
+
+@pytest.mark.parametrize("accept", [OPENMETRICS, "text/plain"])
+def test_every_label_set_is_there_at_zero_from_the_first_scrape(fresh: Snapshot, accept: str) -> None:
+    found = samples(fresh, accept)
+    expected = {
+        "session_creates_total": [{"scope": s} for s in SCOPES],
+        "session_rapid_duplicate_creates_total": [{"scope": s, "cause": c} for s in SCOPES for c in CAUSES],
+        "session_context_loss_total": [{"scope": s, "reason": r} for s in SCOPES for r in LOSS_REASONS],
+        "session_ends_total": [{"scope": s, "reason": r} for s in SCOPES for r in END_REASONS],
+        "session_exporter_events_total": [{"kind": k} for k in EVENT_KINDS],
+        "session_exporter_events_lost_total": [{"reason": r, "kind": k} for r, k in LOST],
+        "session_exporter_hook_workers": [{"hook": "explicit", "state": s} for s in ("active", "inactive")],
+        "session_exporter_hook_errors_total": [{"hook": "explicit"}],
+        "session_exporter_late_events_total": [{}],
+        "session_exporter_evicted_sessions_total": [{}],
+    }
+    for name, label_sets in expected.items():
+        assert {labels for found_name, labels in found if found_name == name} == {
+            frozenset(labels.items()) for labels in label_sets
+        }
+        assert all(found[name, frozenset(labels.items())].value == 0 for labels in label_sets)
+
+
+def test_each_metric_of_the_table_is_exposed_and_nothing_else(fresh: Snapshot) -> None:
+    exposed = {name for name, _ in samples(fresh, "text/plain")}
+    assert exposed == sample_names()
+
+
+def test_the_reuse_ratio_is_not_a_number_before_traffic(fresh: Snapshot) -> None:
+    assert math.isnan(one(fresh, "session_reuse_ratio", scope="default").value)
+
+
+def test_openmetrics_ends_with_eof_and_text_does_not(fresh: Snapshot) -> None:
+    assert render(fresh, OPENMETRICS)[0].endswith(b"\n# EOF\n")
+    assert b"# EOF" not in render(fresh, "text/plain")[0]
+
+
+def test_counters_and_histograms_say_when_counting_began(fresh: Snapshot) -> None:
+    found = samples(fresh)
+    kinds = {metric.name: metric.kind for metric in METRICS}
+    for name, labels in list(found):
+        if kinds.get(name) == "counter":
+            assert found[name.removesuffix("_total") + "_created", labels].value == BORN_S
+        if name.endswith("_count"):
+            assert found[name.removesuffix("_count") + "_created", labels].value == BORN_S
+
+
+def test_the_text_format_has_no_created_series(fresh: Snapshot) -> None:
+    assert not any(name.endswith("_created") for name, _ in samples(fresh, "text/plain"))
+
+
+def test_a_histogram_is_cumulative_and_has_the_default_window_among_its_bounds() -> None:
+    totals = ScopeTotals(born_us=BORN_US)
+    for interval_s in (0.01, 0.116, 10.0, 90_000.0):
+        totals.intervals.observe(interval_s)
+    found = samples(snapshot_of(default=totals))
+    name = "session_create_interval_seconds"
+
+    def bucket(bound: str) -> float:
+        return found[f"{name}_bucket", frozenset({"scope": "default", "le": bound}.items())].value
+
+    assert (bucket("0.01"), bucket("0.1"), bucket("0.25"), bucket("10.0"), bucket("+Inf")) == (1, 1, 2, 3, 4)
+    assert 10.0 in INTERVAL_BUCKETS_S
+    assert found[f"{name}_count", frozenset({("scope", "default")})].value == 4
+    assert found[f"{name}_sum", frozenset({("scope", "default")})].value == pytest.approx(90_010.126)
+
+
+def test_creates_duplicates_and_losses_carry_exemplars_in_openmetrics() -> None:
+    seen = Exemplar(TRACE, "u:3f9a", BORN_US)
+    keys = ("creates", "duplicates:same_worker", "losses:reported")
+    snapshot = snapshot_of(default=ScopeTotals(exemplars=dict.fromkeys(keys, seen)))
+    pointed = {
+        (name, dict(labels).get("cause") or dict(labels).get("reason")): sample.exemplar
+        for (name, labels), sample in samples(snapshot).items()
+        if sample.exemplar
+    }
+    assert set(pointed) == {
+        ("session_creates_total", None),
+        ("session_rapid_duplicate_creates_total", "same_worker"),
+        ("session_context_loss_total", "reported"),
+    }
+    for exemplar in pointed.values():
+        assert exemplar.labels == {"trace_id": TRACE, "user": "u:3f9a"}
+        assert (exemplar.value, float(exemplar.timestamp)) == (1.0, pytest.approx(BORN_S))
+    assert TRACE.encode() not in render(snapshot, "text/plain")[0]
+
+
+@pytest.mark.parametrize(
+    ("exemplar", "expected"),
+    [
+        (Exemplar(TRACE, "", 1), {"trace_id": TRACE}),
+        (Exemplar("", "u:3f9a", 1), {"user": "u:3f9a"}),
+        (Exemplar("", "", 1), None),
+        (Exemplar(TRACE, "u" * 84, 1), {"trace_id": TRACE, "user": "u" * 84}),
+        (Exemplar(TRACE, "u" * 85, 1), {"trace_id": TRACE}),
+        (Exemplar("t" * 200, "u", 1), None),
+        (Exemplar("", "u" * 200, 1), None),
+    ],
+)
+def test_an_exemplar_keeps_what_fits_into_128_characters(exemplar: Exemplar, expected: object) -> None:
+    snapshot = snapshot_of(default=ScopeTotals(exemplars={"creates": exemplar}))
+    pointed = one(snapshot, "session_creates_total", scope="default").exemplar
+    assert (pointed.labels if pointed else None) == expected
+
+
+@given(trace=st.text(max_size=200), user=st.text(max_size=200), at_us=st.integers(0, 9_000_000_000_000_000))
+def test_no_exemplar_makes_a_scrape_unreadable(trace: str, user: str, at_us: int) -> None:
+    snapshot = snapshot_of(default=ScopeTotals(exemplars={"creates": Exemplar(trace, user, at_us)}))
+    pointed = one(snapshot, "session_creates_total", scope="default").exemplar
+    if pointed:
+        assert sum(len(name) + len(value) for name, value in pointed.labels.items()) <= EXEMPLAR_CHARS_MAX
+
+
+@given(scope=st.text(st.characters(exclude_categories=()), max_size=40))
+@pytest.mark.parametrize("accept", [OPENMETRICS, "text/plain"])
+def test_no_scope_name_makes_a_scrape_unreadable(accept: str, scope: str) -> None:
+    snapshot = snapshot_of(**{scope: ScopeTotals(creates=7)})
+    found = samples(snapshot, accept)
+    encodable = scope.encode(errors="replace").decode()
+    assert found["session_creates_total", frozenset({("scope", encodable)})].value == 7
+
+
+def test_a_state_that_lacks_a_word_of_this_version_shows_it_at_zero() -> None:
+    totals = ScopeTotals(born_us=BORN_US, ends={}, duplicates={}, losses={"reported": 3})
+    snapshot = snapshot_of(default=totals)
+    assert one(snapshot, "session_ends_total", scope="default", reason="rotated").value == 0
+    assert one(snapshot, "session_context_loss_total", scope="default", reason="reported").value == 3
+
+
+def test_the_exporter_tells_about_itself() -> None:
+    exporter = ExporterTotals(
+        version="1.2.3",
+        python_version="3.11.9",
+        workers=4,
+        events_lost={("disk_full", "created"): 5},
+        journal_bytes=262_144,
+        journal_lag_s=0.25,
+        hook_workers={("sqlalchemy", "active"): 4},
+        config_last_reload_successful=False,
+        config_last_reload_success_at_s=BORN_S,
+    )
+    snapshot = Snapshot(LedgerTotals(late_events=2, tracked_sessions=9, evicted_sessions=1), 0, exporter)
+    assert one(snapshot, "session_exporter_build_info", version="1.2.3", python_version="3.11.9").value == 1
+    assert one(snapshot, "session_exporter_events_lost_total", reason="disk_full", kind="created").value == 5
+    assert one(snapshot, "session_exporter_hook_workers", hook="sqlalchemy", state="active").value == 4
+    assert one(snapshot, "session_exporter_hook_workers", hook="sqlalchemy", state="inactive").value == 0
+    values = {
+        "workers": 4,
+        "journal_bytes": 262_144,
+        "journal_lag_seconds": 0.25,
+        "late_events_total": 2,
+        "tracked_sessions": 9,
+        "evicted_sessions_total": 1,
+        "config_last_reload_successful": 0,
+        "config_last_reload_success_timestamp_seconds": BORN_S,
+    }
+    for name, value in values.items():
+        assert one(snapshot, f"session_exporter_{name}").value == value
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        (PROMETHEUS_2, "application/openmetrics-text; version=1.0.0"),
+        (PROMETHEUS_3, "application/openmetrics-text; version=1.0.0"),
+        ("", "text/plain; version=0.0.4"),
+        ("*/*", "text/plain; version=0.0.4"),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "text/plain; version=0.0.4"),
+        ("text/plain;version=1.0.0", "text/plain; version=1.0.0"),
+        ("application/openmetrics-text", "application/openmetrics-text; version=1.0.0"),
+        ("Application/OpenMetrics-Text; Version=1.0.0", "application/openmetrics-text; version=1.0.0"),
+        ("application/openmetrics-text;q=0", "text/plain; version=0.0.4"),
+        ("application/openmetrics-text;version=0.0.1", "text/plain; version=0.0.4"),
+        ("application/openmetrics-text;version=9.9.9-hostile", "text/plain; version=0.0.4"),
+        ("application/openmetrics-text;q=0.2, text/plain", "text/plain; version=0.0.4"),
+        (",;=,,;q=;;,application/openmetrics-text;q=nonsense", "application/openmetrics-text; version=1.0.0"),
+    ],
+)
+def test_the_format_is_the_one_the_client_likes_best(fresh: Snapshot, accept: str, expected: object) -> None:
+    body, content_type = render(fresh, accept)
+    assert content_type.startswith(expected)
+    assert body.endswith(b"# EOF\n") == ("openmetrics" in content_type)
+
+
+def test_metric_names_follow_the_conventions() -> None:
+    for metric in METRICS:
+        assert (metric.kind == "counter") == metric.name.endswith("_total")
+        assert (metric.kind == "info") == metric.name.endswith("_info")
+        assert metric.name.startswith("session_")
+        assert metric.help.endswith((".", "recording rule."))
+        assert "|" not in metric.help
+        assert not {"user", "user_id", "session", "session_id"} & set(metric.source.labels)
+    assert len({metric.name for metric in METRICS}) == len(METRICS)
+
+
+def test_the_reference_is_what_the_table_says() -> None:
+    written = Path(__file__).parents[2] / "docs" / "metrics.md"
+    assert written.read_text(encoding="utf-8") == reference(), (
+        "run python -m session_exporter.sidecar.reference > docs/metrics.md"
+    )
+    assert {label for metric in METRICS for label in metric.source.labels} == set(LABELS)
+
+
+def test_the_reference_names_what_the_race_remediation_document_calls_them() -> None:
+    called = {metric.name: metric.called for metric in METRICS if metric.called}
+    assert called == {
+        "session_creates_total": "session_creates_total{user_id}",
+        "session_reuses_total": "session_reuses_total{user_id}",
+        "session_reuse_ratio": "session_reuse_ratio{user_id}",
+        "session_context_loss_total": "context_loss_total{user_id}",
+    }
