@@ -97,8 +97,8 @@ class Outlet:
 
     Attributes:
         append: Record one event; once the journal is open, this is the journal's own `append`.
-        failures: The hooks whose failures are still to be counted.
         silent: As given.
+        uncounted: Failures at the very end of the stack, to be counted with the next one.
     """
 
     def __init__(
@@ -111,6 +111,7 @@ class Outlet:
     ) -> None:
         self.append: Callable[[Fields], None] = self._append_first
         self.silent = silent
+        self.uncounted = 0
         self._directory = directory
         self._given = journal
         self._journal: Journal | None = None
@@ -120,7 +121,7 @@ class Outlet:
         self._pid = os.getpid()
         # Appending to a deque, and popping from it, is atomic: no lock that a signal handler could find held.
         self._events: deque[Fields] = deque()
-        self.failures: deque[str] = deque(maxlen=FAILURES_WAITING_MAX)
+        self._failures: deque[str] = deque(maxlen=FAILURES_WAITING_MAX)
         self._hooks: dict[str, bool] = {}
         self._log_at_s: dict[str, float] = {}
 
@@ -137,14 +138,15 @@ class Outlet:
             return
         try:
             self._forget_the_parent()
-            self.failures.append(hook)
+            self._failures.append(hook)
             self._deliver_failures()
             self._log(hook, error)
         except Exception:  # noqa: BLE001 - the way out of every failure cannot itself fail; this one is counted too
-            self.failures.append(TRACKER_HOOK)
+            self._failures.append(TRACKER_HOOK)
 
     def close(self) -> None:
         """Let go of the journal; the next event opens it anew."""
+        self._deliver_failures()
         with _shelf.lock:
             key, self._key = self._key, ""
             self._journal = None
@@ -157,7 +159,7 @@ class Outlet:
         self._events.append(fields)
         while len(self._events) > EVENTS_WAITING_MAX:
             self._events.popleft()
-            self.failures.append(TRACKER_HOOK)
+            self._failures.append(TRACKER_HOOK)
         self._open()
         self._deliver_events()
         self._deliver_failures()
@@ -194,7 +196,10 @@ class Outlet:
 
     def _deliver_failures(self) -> None:
         journal = self._journal
-        while journal is not None and (hook := _first(self.failures)) is not None:
+        while self.uncounted:
+            self.uncounted -= 1
+            self._failures.append(TRACKER_HOOK)
+        while journal is not None and (hook := _first(self._failures)) is not None:
             journal.count_hook_error(hook)
 
     def _forget_the_parent(self) -> None:
@@ -202,7 +207,7 @@ class Outlet:
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._events.clear()
-            self.failures.clear()
+            self._failures.clear()
 
     def _log(self, hook: str, error: BaseException) -> None:
         now_s = self._clock_s()
@@ -233,8 +238,8 @@ class Shield:
             return False
         try:
             self._outlet.count_failure(self._hook, error)
-        except RecursionError:  # no stack is left to call anything; this is counted with the next failure
-            self._outlet.failures.append(self._hook)
+        except RecursionError:  # no stack is left to call anything
+            self._outlet.uncounted += 1
         return True
 
 

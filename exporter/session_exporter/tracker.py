@@ -94,7 +94,7 @@ class SessionTracker:
             try:
                 self._outlet.count_failure(TRACKER_HOOK, error)
             except RecursionError:
-                self._outlet.failures.append(TRACKER_HOOK)
+                self._outlet.uncounted += 1
 
     def looked_up(
         self,
