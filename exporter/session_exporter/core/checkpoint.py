@@ -45,6 +45,7 @@ class Waiting(msgspec.Struct, array_like=True):
     Attributes:
         watermark_us: Everything before it had been judged.
         epoch: Of the request memory.
+        since_us: When that epoch began.
         reports: What waits for the watermark, in order.
         adopting: Per scope number: sightings that will be adoptions unless a create explains them in time.
         deleting: Per scope number: deletions that will be ends unless they turn out to be rewrites.
@@ -52,6 +53,7 @@ class Waiting(msgspec.Struct, array_like=True):
 
     watermark_us: int = 0
     epoch: int = 0
+    since_us: int = 0
     reports: list[Report] = []
     adopting: dict[int, dict[bytes, int]] = {}
     deleting: dict[int, dict[bytes, int]] = {}
@@ -94,6 +96,7 @@ def take_changes(ledger: Ledger) -> Changes:
         waiting=Waiting(
             ledger.watermark_us,
             ledger.requests.epoch,
+            ledger.requests.since_us,
             ledger.waiting(),
             {judge.number: judge.adopting for judge in judges if judge.adopting},
             {judge.number: judge.deleting for judge in judges if judge.deleting},
@@ -161,6 +164,7 @@ def restore(
     for epoch, entries in requests:
         ledger.requests.restore(epoch, entries)
     ledger.requests.restore(waiting.epoch, {})
+    ledger.requests.since_us = waiting.since_us
 
 
 def _session(row: SessionRow, owners: dict[bytes, Owner]) -> Session:

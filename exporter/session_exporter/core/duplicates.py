@@ -8,6 +8,8 @@ create one. So totals do not depend on the order of arrival.
 from bisect import bisect_left
 from typing import Final, NamedTuple
 
+from msgspec import structs
+
 from session_exporter.core.records import Anchor, Evidence, Owner
 from session_exporter.core.scopes import ScopeRules
 
@@ -55,14 +57,14 @@ def place(owner: Owner, anchor: Anchor, rules: ScopeRules) -> Placed:
 
 
 def upgrade(owner: Owner, at_us: int, anchor: Anchor, rules: ScopeRules) -> Placed:
-    """Turn the adoption of `anchor.session` at `at_us` into a create with the evidence of `anchor`.
+    """Turn the adoption of `anchor.session` at `at_us` into a create; its evidence stays that of the first sight.
 
     When the adoption is no longer remembered, the create is placed on its own.
     """
     anchors = list(anchors_of(owner))
     for index, known in enumerate(anchors):
         if known.session == anchor.session and known.at_us == at_us and not known.is_create:
-            created = Anchor(at_us, anchor.session, True, anchor.request, anchor.evidence)
+            created = structs.replace(known, is_create=True)
             anchors[index] = created
             owner.anchors = tuple(anchors)
             previous, _ = _neighbours(anchors, index, created, rules)

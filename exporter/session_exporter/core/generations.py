@@ -1,8 +1,9 @@
 """How often a session came into existence and ended, for events in any order.
 
-The marks of a session are its creates, sightings and ends in order of time. Between two ends lies a generation: however
-many creates are reported in it, it counts once. A mark that arrives late is put where it belongs and only ever adds to
-the counts, so that the totals are those of the sorted history whatever the order of arrival.
+The marks of a session are its creates, sightings and ends in order of time. What lies between two ends is a generation:
+however many creates are reported in it, it counts once; and so does a run of ends with nothing between them. A mark
+that arrives late is put where it belongs and only ever adds to the counts, so that the totals are those of the sorted
+history whatever the order of arrival.
 """
 
 from bisect import bisect_left
@@ -10,9 +11,9 @@ from typing import Final, NamedTuple, TypeAlias
 
 SIGHT: Final = 0
 CREATE: Final = 1
-END: Final = 2
+END: Final = 2  # and above: END + the reason's place in `scopes.END_REASONS`
 
-# One session id with more marks than this is reported twice or created anew all the time; the oldest are forgotten.
+# One session id with more marks than this is created anew all the time; its oldest marks are forgotten.
 MARKS_MAX: Final = 64
 
 Mark: TypeAlias = tuple[int, int, bool]  # time in microseconds, kind, whether it is the one that was counted
@@ -30,16 +31,29 @@ class Birth(NamedTuple):
     adopted: bool = False
 
 
-def add_create(marks: list[Mark], at_us: int) -> Birth | None:
-    """Put a create in its place; None when its generation has been counted already."""
+class Added(NamedTuple):
+    """What a mark added to the counts.
+
+    Attributes:
+        births: Creates that count now: its own, or one that a late end between two reports revealed.
+        ends: Ends that count now, as marks: its own, or one that a late create between two ends revealed.
+    """
+
+    births: list[Birth]
+    ends: list[Mark]
+
+
+def add_create(marks: list[Mark], at_us: int) -> Added:
+    """Put a create in its place; it counts unless its generation has been counted already."""
     place = bisect_left(marks, (at_us, CREATE, False))
+    ends = _ends_revealed(marks, place)
     generation = _generation(marks, place)
     if any(kind == CREATE and counted for _, kind, counted in generation):
         _insert(marks, place, (at_us, CREATE, False))
-        return None
+        return Added([], ends)
     sight = next((mark for mark in generation if mark[1] == SIGHT and mark[2]), None)
     _insert(marks, place, (at_us, CREATE, True))
-    return Birth(sight[0], adopted=True) if sight else Birth(at_us)
+    return Added([Birth(sight[0], adopted=True) if sight else Birth(at_us)], ends)
 
 
 def add_sight(marks: list[Mark], at_us: int, *, counted: bool) -> None:
@@ -47,20 +61,16 @@ def add_sight(marks: list[Mark], at_us: int, *, counted: bool) -> None:
     _insert(marks, bisect_left(marks, (at_us, SIGHT, False)), (at_us, SIGHT, counted))
 
 
-def add_end(marks: list[Mark], at_us: int) -> tuple[bool, list[Birth]]:
-    """Put an end in its place.
-
-    Returns:
-        Whether it counts (a generation ends once), and the births it revealed: a create reported late twice may turn
-        out to have been two, with this end between them.
-    """
-    place = bisect_left(marks, (at_us, END, False))
-    before = place > 0 and marks[place - 1][1] == END
-    after = place < len(marks) and marks[place][1] == END
+def add_end(marks: list[Mark], at_us: int, reason: int) -> Added:
+    """Put an end in its place; it counts unless the generation before it has ended already."""
+    mark = (at_us, END + reason)
+    place = bisect_left(marks, (*mark, False))
+    before = place > 0 and marks[place - 1][1] >= END
+    after = place < len(marks) and marks[place][1] >= END
     births = _births_revealed(marks, place)
     counted = not (before or after)
-    _insert(marks, place, (at_us, END, counted))
-    return counted, births
+    _insert(marks, place, (*mark, counted))
+    return Added(births, [(*mark, True)] if counted else [])
 
 
 def adopted_at(marks: list[Mark]) -> int | None:
@@ -81,6 +91,22 @@ def _births_revealed(marks: list[Mark], place: int) -> list[Birth]:
     return births
 
 
+def _ends_revealed(marks: list[Mark], place: int) -> list[Mark]:
+    """Count one end on each side of a place inside a run of ends."""
+    low = high = place
+    while low > 0 and marks[low - 1][1] >= END:
+        low -= 1
+    while high < len(marks) and marks[high][1] >= END:
+        high += 1
+    ends = []
+    for start, stop in ((low, place), (place, high)):
+        if start < stop and not any(counted for _, _, counted in marks[start:stop]):
+            at_us, kind, _ = marks[start]
+            marks[start] = (at_us, kind, True)
+            ends.append(marks[start])
+    return ends
+
+
 def _generation(marks: list[Mark], place: int) -> list[Mark]:
     start, stop = _bounds(marks, place)
     return marks[start:stop]
@@ -88,9 +114,9 @@ def _generation(marks: list[Mark], place: int) -> list[Mark]:
 
 def _bounds(marks: list[Mark], place: int) -> tuple[int, int]:
     start, stop = place, place
-    while start > 0 and marks[start - 1][1] != END:
+    while start > 0 and marks[start - 1][1] < END:
         start -= 1
-    while stop < len(marks) and marks[stop][1] != END:
+    while stop < len(marks) and marks[stop][1] < END:
         stop += 1
     return start, stop
 

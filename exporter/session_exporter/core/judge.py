@@ -4,10 +4,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from msgspec import structs
-
 from session_exporter.core import duplicates
-from session_exporter.core.generations import Birth, add_create, add_end, add_sight, adopted_at
+from session_exporter.core.generations import END, Birth, Mark, add_create, add_end, add_sight, adopted_at
 from session_exporter.core.incidents import Incident, duplicate_incident, loss_incident
 from session_exporter.core.minutes import MINUTE_US, Minute
 from session_exporter.core.population import KnownIds, Population, marks_of, set_marks
@@ -74,7 +72,7 @@ class ScopeJudge:
         self.count_lookup(report, duration_us)
         if not report.session:
             return
-        if self._reuses_for_the_first_time(report):
+        if self.is_first(report):
             self.at_minute(report.at_us).reuses += 1
         if not self.used_quickly(self.people.sessions.get(report.session), report.at_us):
             self._wait(report)
@@ -109,41 +107,47 @@ class ScopeJudge:
             self.people.change(session)
         return True
 
-    def expect_create(self, report: Report) -> None:
-        """Note on arrival that a request creates this session, so that its lookups of it are no reuse."""
-        self._reuses_for_the_first_time(report)
+    def is_first(self, report: Report) -> bool:
+        """Whether this is the first that its request finds or makes of this session; to be asked once, on arrival.
+
+        Only the first can be an inferred reuse: what follows in the same request is the same work, and what follows a
+        create is no reuse. A request lives in one worker, so its events arrive in their order.
+        """
+        request = report.evidence.request
+        return not request or self._requests.first_time(request, self.number, report.session)
 
     # What waits for the watermark.
 
     def created(self, report: Report) -> None:
         """A create with evidence: counts unless its generation has been counted already."""
         session = self.people.meet(report.session, report.at_us)
+        rewritten = self._rewrites(session, report)
         self._attribute(session, report, anchor=False)
         self._active(session, report.at_us)
         session.flags |= KNOWN
         marks = marks_of(session)
-        birth = add_create(marks, report.at_us)
+        added = add_create(marks, report.at_us)
         set_marks(session, marks)
-        if not self._rewrites(report) and birth is not None:
-            session.flags |= STARTED
-            session.started_us = birth.at_us
-            self._born(session, birth, report.evidence)
+        if not rewritten:
+            for birth in added.births:
+                session.flags |= STARTED
+                session.started_us = birth.at_us
+                self._born(session, birth, report.evidence)
+        self._ended(session, added.ends)
 
     def observed(self, report: Report) -> None:
         """A sighting: a create when the result says so or the user has another session, else a reuse or adoption."""
         session = self.people.meet(report.session, report.at_us)
         unknown = not session.flags & KNOWN
         if self._looks_created(session, report) or (unknown and self._has_another(report.owner, session)):
-            self.expect_create(report)
             self.created(report)
             return
         self._attribute(session, report)
         self._active(session, report.at_us)
         session.flags |= KNOWN
-        first = self._reuses_for_the_first_time(report)
         if unknown:
             self._adopt(session, report)
-        elif first:
+        elif report.first:
             self.at_minute(report.at_us).reuses += 1
 
     def ended(self, report: Report) -> None:
@@ -221,11 +225,12 @@ class ScopeJudge:
             session.flags &= ~STARTED
         self._count("ends", self.totals.ends, "expired", session.last_us + self.people.idle.timeout_us)
 
-    def _rewrites(self, report: Report) -> bool:
+    def _rewrites(self, session: Session, report: Report) -> bool:
         deleted_us = self.deleting.get(report.session)
         if deleted_us is None or not 0 <= report.at_us - deleted_us <= self._lateness_us:
             return False
-        del self.deleting[report.session]
+        del self.deleting[session.id]
+        session.ended_us = min(session.ended_us, deleted_us - 1)
         return True
 
     def _born(self, session: Session, birth: Birth, evidence: Evidence) -> None:
@@ -295,24 +300,24 @@ class ScopeJudge:
             evidence = report.evidence
             self._place(session.owner, Anchor(report.at_us, session.id, False, evidence.request, evidence))
 
-    def _reuses_for_the_first_time(self, report: Report) -> bool:
-        request = report.evidence.request
-        return not request or self._requests.first_time(request, self.number, report.session)
-
     def _end(self, session: Session, at_us: int, reason: str) -> None:
         marks = marks_of(session)
-        counted, births = add_end(marks, at_us)
+        place = END_REASONS.index(reason if reason in END_REASONS else "other")
+        added = add_end(marks, at_us, place)
         set_marks(session, marks)
         session.ended_us = max(session.ended_us, at_us)
-        if counted:
-            self._count("ends", self.totals.ends, reason if reason in END_REASONS else "other", at_us)
-            if session.flags & STARTED and session.started_us <= at_us:
-                self.totals.durations.observe((at_us - session.started_us) / 1e6)
+        self._ended(session, added.ends)
         if not session.flags & BORN:
             session.flags &= ~STARTED
-        for birth in births:
+        for birth in added.births:
             self._born(session, birth, Evidence())
         self.people.refresh(session)
+
+    def _ended(self, session: Session, ends: list[Mark]) -> None:
+        for at_us, kind, _ in ends:
+            self._count("ends", self.totals.ends, END_REASONS[kind - END], at_us)
+            if session.flags & STARTED and session.started_us <= at_us:
+                self.totals.durations.observe((at_us - session.started_us) / 1e6)
 
     def _count(self, name: str, counts: dict[str, int], label: str, at_us: int) -> None:
         counts[label] += 1

@@ -114,9 +114,9 @@ class Ledger:
 
     def advance(self, watermark_us: int) -> None:
         """Judge what waits for any time before `watermark_us`: every event before it is taken to have arrived."""
-        self.watermark_us = max(self.watermark_us, watermark_us)
-        while self._waiting and self._waiting[0][0][0] < self.watermark_us:
+        while self._waiting and self._waiting[0][0][0] < watermark_us:
             self._judge(heappop(self._waiting)[2])
+        self.watermark_us = max(self.watermark_us, watermark_us)
         for judge in self.judges.values():
             judge.expire(self.watermark_us)
             window_us = judge.rules.duplicate_window_us + self.lateness_us + EVIDENCE_SLACK_US
@@ -160,7 +160,7 @@ class Ledger:
             requests=self.requests,
             names=self.names,
             lateness_us=self.lateness_us,
-            wait=self._take_turn,
+            wait=self.wait,
         )
 
     def _take(self, event: wire.Event, judge: ScopeJudge, writer: wire.Writer) -> None:
@@ -172,12 +172,12 @@ class Ledger:
             judge.context_lost(report, self.names[event.expected], self.names[event.actual])
         elif isinstance(event, wire.Created):
             report = self._report(event, CREATED, judge, writer)
-            judge.expect_create(report)
+            judge.is_first(report)
             self._queue(report)
         elif isinstance(event, wire.Observed):
             report = self._report(event, OBSERVED, judge, writer)
             judge.count_lookup(report, event.duration_us)
-            self._queue(structs.replace(report, created_at_us=event.created_at_us))
+            self._queue(structs.replace(report, created_at_us=event.created_at_us, first=judge.is_first(report)))
         elif isinstance(event, wire.Ended):
             self._queue(structs.replace(self._report(event, ENDED, judge, writer), reason=event.reason))
         elif isinstance(event, wire.Attributed):

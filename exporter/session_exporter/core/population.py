@@ -1,12 +1,14 @@
 """The sessions and users of one scope that the ledger has in memory, and what of them must be written to the state."""
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from session_exporter.core.expiry import IdleQueue
 from session_exporter.core.generations import CREATE, END, SIGHT, Mark
 from session_exporter.core.records import BORN, DIRTY, KNOWN, LIVE, Owner, Session
-from session_exporter.core.scopes import ScopeRules
+from session_exporter.core.scopes import END_REASONS, ScopeRules
 from session_exporter.core.totals import ScopeTotals
+
+EXPIRED: Final = END + END_REASONS.index("expired")
 
 
 class Known(NamedTuple):
@@ -64,7 +66,7 @@ class Population:
         """
         session = self.sessions.get(identifier)
         if session is None:
-            session = self.sessions[identifier] = Session(identifier, last_us=at_us)
+            session = self.sessions[identifier] = Session(identifier, last_us=at_us, ended_us=0 if revive else at_us)
             known = self.left_sessions.pop(identifier, None) or self._known.find(self.number, identifier)
             if known is not None:
                 _remind(session, known, revive=revive)
@@ -93,7 +95,7 @@ class Population:
         """Note activity at `at_us`; after an idle time that was too long it revives the session."""
         if session.flags & LIVE and at_us - session.last_us > self.idle.timeout_us:
             marks = marks_of(session)
-            marks += [(session.last_us + self.idle.timeout_us, END, True), (at_us, SIGHT, False)]
+            marks += [(session.last_us + self.idle.timeout_us, EXPIRED, True), (at_us, SIGHT, False)]
             set_marks(session, marks)
         session.last_us = max(at_us, session.last_us)
         self.refresh(session)
@@ -178,7 +180,7 @@ def set_marks(session: Session, marks: list[Mark]) -> None:
     """Write the marks back; whether the current generation has been born follows from them."""
     born = False
     for _, kind, counted in reversed(marks):
-        if kind == END:
+        if kind >= END:
             break
         born = born or (kind == CREATE and counted)
     session.flags = session.flags | BORN if born else session.flags & ~BORN
@@ -193,10 +195,10 @@ def _remind(session: Session, known: Known, *, revive: bool) -> None:
     """Give a returning session what is remembered of it; it came back by an event at `session.last_us`."""
     session.flags |= KNOWN
     if known.ended and not revive:
-        session.marks = ((known.last_us, END, True),)
+        session.marks = ((known.last_us, EXPIRED, True),)
         session.last_us = session.ended_us = known.last_us
     elif known.ended:
-        session.marks = ((known.last_us, END, True), (max(session.last_us, known.last_us), SIGHT, False))
+        session.marks = ((known.last_us, EXPIRED, True), (max(session.last_us, known.last_us), SIGHT, False))
         session.ended_us = min(known.last_us, session.last_us - 1)
     elif known.born:
         session.started_us = known.last_us

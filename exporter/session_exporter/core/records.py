@@ -110,6 +110,7 @@ class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
         evidence: Who and where.
         created_at_us: What the result of a call said; 0 for nothing.
         reason: Of an end.
+        first: Nothing before it in its request has found or made this session; without a request always.
     """
 
     at_us: int
@@ -121,6 +122,7 @@ class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
     evidence: Evidence = Evidence()
     created_at_us: int = 0
     reason: str = ""
+    first: bool = True
 
     def order(self) -> tuple[int, bytes, int, str, bytes]:
         """The order of judgement: event time, session id, kind; the rest only makes ties the same everywhere."""

@@ -15,15 +15,16 @@ class RequestMemory:
 
     Attributes:
         epoch: Number of the younger generation; what was written in an epoch before `epoch - 1` is forgotten.
+        since_us: When it began; a part of the state.
         changed: What differs from the state's copy, to be stored and cleared with each commit.
     """
 
     def __init__(self) -> None:
         self.epoch = 0
+        self.since_us = 0
         self.changed: dict[bytes, int] = {}
         self._young: dict[bytes, int] = {}
         self._old: dict[bytes, int] = {}
-        self._since_us = 0
 
     def count_lookup(self, request: bytes, scope: int, owner: bytes) -> int:
         """Count one more lookup of this user by this request; returns how many there have been."""
@@ -43,9 +44,9 @@ class RequestMemory:
     def advance(self, now_us: int) -> None:
         """Swap the generations when the younger one is old or full."""
         full = len(self._young) >= GENERATION_MAX
-        if full or now_us - self._since_us >= GENERATION_US:
+        if full or now_us - self.since_us >= GENERATION_US:
             self._old, self._young = self._young, {}
-            self._since_us = now_us
+            self.since_us = now_us
             self.epoch += 1
 
     def restore(self, epoch: int, entries: dict[bytes, int]) -> None:

@@ -1,0 +1,243 @@
+"""The ledger against an offline oracle that sees the whole history at once."""
+
+from collections import Counter
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle import judge
+
+from session_exporter.core import events as wire
+from session_exporter.core.checkpoint import OwnerRow, SessionRow, Waiting, restore, take_changes
+from session_exporter.core.ledger import Ledger
+from session_exporter.core.pseudonyms import Pseudonyms
+from session_exporter.core.scopes import ScopeRules
+
+SECOND = 1_000_000
+WINDOW = 10 * SECOND
+IDLE = 1800 * SECOND
+LATENESS = 2 * SECOND
+START = 1_800_000_000 * SECOND
+WRITERS = [wire.Writer(f"w{number}", f"replica-{number // 2}", number) for number in range(4)]
+
+
+class Memory:
+    """A long memory that forgets nothing, filled from the ledger's changes."""
+
+    def __init__(self):
+        self.known = {}
+
+    def find(self, scope, session):
+        return self.known.get((scope, session))
+
+
+def make_ledger(known=None, sessions_per_user="one", **keywords):
+    rules = {"chat": ScopeRules("chat", sessions_per_user, WINDOW, IDLE)}
+    names = Pseudonyms(b"k" * 32)
+    return Ledger(rules, names=names, known=known or Memory(), lateness_us=LATENESS, **keywords)
+
+
+def totals(ledger):
+    scope = ledger.totals.scopes["chat"]
+    reuses = scope.reuses + sum(minute.reuses for minute in ledger.judges["chat"].minutes.values())
+    return {
+        "creates": scope.creates,
+        "reuses": reuses,
+        "adopted": scope.adopted,
+        "lookups": scope.lookups,
+        "redundant_lookups": scope.redundant_lookups,
+        "losses": scope.losses["reported"],
+        "ends": {reason: count for reason, count in scope.ends.items() if count},
+        "duplicates": {cause: count for cause, count in scope.duplicates.items() if count},
+    }
+
+
+def expected(reports, sessions_per_user="one"):
+    verdict = judge(reports, window_us=WINDOW, idle_us=IDLE, lateness_us=LATENESS, sessions_per_user=sessions_per_user)
+    found = dict(vars(verdict))
+    return {**found, "ends": dict(+found["ends"]), "duplicates": dict(+found["duplicates"])}
+
+
+# Lives of sessions: a few users, each session id of one user, its generations never overlapping.
+
+offsets = st.integers(0, 400).map(lambda step: step * SECOND // 8)
+
+
+@st.composite
+def lives(draw):
+    """Events whose totals may not depend on the order of arrival at all."""
+    reports = []
+    for number in range(draw(st.integers(1, 7))):
+        user = draw(st.sampled_from(["ann", "bob"]))
+        key = draw(st.sampled_from(["", "", "phone"]))
+        session = f"s{number}"
+        times = sorted(draw(st.sets(offsets, min_size=1, max_size=5)))
+        for turn, offset in enumerate(times):
+            at_us = START + offset
+            request = draw(st.sampled_from(["", "r1", "r2"]))
+            copies = draw(st.integers(1, 2))
+            for writer in draw(st.permutations(WRITERS))[:copies]:
+                if turn % 2 == 0:
+                    reports.append((wire.Created(at_us, "chat", session, user, key, request), writer))
+                else:
+                    reports.append((wire.Ended(at_us, "chat", session, reason="completed"), writer))
+    for _ in range(draw(st.integers(0, 6))):
+        at_us = START + draw(offsets)
+        user = draw(st.sampled_from(["ann", "bob"]))
+        event = draw(
+            st.sampled_from(
+                [
+                    wire.ContextLost(at_us, "chat", "", user, expected="a", actual="b"),
+                    wire.LookedUp(at_us, "chat", "", user, request="r3"),
+                    wire.LookedUp(at_us, "chat", "", user),
+                ]
+            )
+        )
+        reports.append((event, draw(st.sampled_from(WRITERS))))
+    return reports
+
+
+def without_causes(found):
+    return {**found, "duplicates": sum(found["duplicates"].values())}
+
+
+@settings(max_examples=400, deadline=None)
+@given(lives(), st.data())
+def test_totals_are_those_of_the_sorted_history_for_any_order_of_arrival_whatsoever(reports, data):
+    ledger = make_ledger()
+    for event, writer in data.draw(st.permutations(reports)):
+        ledger.apply([event], writer)
+        if data.draw(st.booleans()):
+            ledger.advance(START + data.draw(offsets))
+    ledger.finish()
+    assert without_causes(totals(ledger)) == without_causes(expected(reports))
+
+
+@st.composite
+def histories(draw):
+    """Events of every kind with the delay after which each arrives, within the lateness."""
+    reports = []
+    sessions = [f"s{number}" for number in range(draw(st.integers(1, 6)))]
+    owner = {session: draw(st.sampled_from(["ann", "bob"])) for session in sessions}
+    key = {session: draw(st.sampled_from(["", "", "phone"])) for session in sessions}
+    quiet = {}  # an ended session is left alone until the next hour: what comes right after an end has no order
+    hours = draw(st.integers(1, 3))
+    for hour in range(hours):
+        for offset in sorted(draw(st.lists(st.integers(0, 200), max_size=10, unique=True))):
+            at_us = START + hour * 3600 * SECOND + offset * SECOND // 8
+            session = draw(st.sampled_from(sessions))
+            writer = draw(st.sampled_from(WRITERS))
+            user = owner[session] if draw(st.integers(0, 4)) else ""
+            request = draw(st.sampled_from(["", f"{writer.id}-{hour}-r1", f"{writer.id}-{hour}-r2"]))
+            base = (at_us, "chat", session, user, key[session], request)
+            owned = (at_us, "chat", session, owner[session], key[session], request)
+            kind = draw(
+                st.sampled_from(["created", "created", "reused", "looked_up", "observed", "ended", "attributed"])
+            )
+            if quiet.get(session) == hour and kind != "created":
+                continue
+            if kind == "created":
+                quiet.pop(session, None)
+                event = wire.Created(*base)
+            elif kind == "reused":
+                event = wire.Reused(*owned)
+            elif kind == "looked_up":
+                event = wire.LookedUp(*owned)
+            elif kind == "observed":
+                age = draw(st.sampled_from([None, 1, 9, 11]))
+                event = wire.Observed(*owned, created_at_us=0 if age is None else at_us - age * SECOND)
+            elif kind == "ended":
+                quiet[session] = hour
+                reason = draw(st.sampled_from(["completed", "deleted", "user_request"]))
+                event = wire.Ended(*base, reason=reason)
+            else:
+                event = wire.Attributed(*owned)
+            reports.append((event, writer))
+    return reports
+
+
+def arrivals(data, reports):
+    """The reports in an order of arrival within the lateness; each writer's own stay in their order."""
+    clock = {writer.id: 0 for writer in WRITERS}
+    timed = []
+    for number, (event, writer) in enumerate(sorted(reports, key=lambda each: each[0].at_us)):
+        arrives = event.at_us + data.draw(st.integers(0, 15)) * LATENESS // 16
+        clock[writer.id] = arrives = max(arrives, clock[writer.id])
+        timed.append((arrives, number, event, writer))
+    return sorted(timed, key=lambda each: each[:2])
+
+
+@settings(max_examples=600, deadline=None)
+@given(histories(), st.sampled_from(["one", "many"]), st.data())
+def test_counts_and_causes_are_the_oracles_for_any_order_within_the_lateness(reports, sessions_per_user, data):
+    ledger = make_ledger(sessions_per_user=sessions_per_user)
+    for arrives, _, event, writer in arrivals(data, reports):
+        if data.draw(st.booleans()):
+            ledger.advance(arrives - LATENESS)
+        ledger.apply([event], writer)
+    ledger.finish()
+    assert ledger.totals.late_events == 0
+    assert totals(ledger) == expected(reports, sessions_per_user)
+
+
+@settings(max_examples=300, deadline=None)
+@given(histories(), st.data())
+def test_a_ledger_restored_from_any_commit_goes_on_as_if_nothing_had_happened(reports, data):
+    memory, rows, numbers = Memory(), Rows(), {}
+    ledger = make_ledger(memory, numbers=numbers)
+    for arrives, _, event, writer in arrivals(data, reports):
+        ledger.advance(arrives - LATENESS)
+        ledger.apply([event], writer)
+        if data.draw(st.integers(0, 2)) == 0:
+            rows.store(take_changes(ledger), memory)
+            ledger = rows.restored(memory, numbers)
+    ledger.finish()
+    assert totals(ledger) == expected(reports)
+
+
+class Rows:
+    """What a state would keep, through MessagePack and back."""
+
+    def __init__(self):
+        self.sessions, self.owners, self.requests = {}, {}, []
+
+    def store(self, changes, memory):
+        self.sessions |= {(row.scope, row.id): encoded(row) for row in changes.sessions}
+        self.owners |= {(row.scope, row.id): encoded(row) for row in changes.owners}
+        for scope, session, known in changes.left_sessions:
+            memory.known[scope, session] = known
+            self.sessions.pop((scope, session), None)
+        for entry in changes.left_owners:
+            self.owners.pop(entry, None)
+        self.requests.append((changes.waiting.epoch, changes.requests))
+        self.totals = encoded(changes.totals)
+        self.waiting = encoded(changes.waiting)
+
+    def restored(self, memory, numbers):
+        kept = msgspec.msgpack.decode(self.totals, type=type(make_ledger().totals))
+        ledger = make_ledger(memory, numbers=numbers, totals=kept)
+        owners = [msgspec.msgpack.decode(row, type=OwnerRow) for row in self.owners.values()]
+        sessions = [msgspec.msgpack.decode(row, type=SessionRow) for row in self.sessions.values()]
+        waiting = msgspec.msgpack.decode(self.waiting, type=Waiting)
+        restore(ledger, owners, sessions, waiting, self.requests)
+        return ledger
+
+
+def encoded(value):
+    return msgspec.msgpack.encode(value)
+
+
+@settings(max_examples=200, deadline=None)
+@given(histories(), st.data())
+def test_live_sessions_and_users_are_those_that_a_recount_finds(reports, data):
+    ledger = make_ledger()
+    for arrives, _, event, writer in arrivals(data, reports):
+        ledger.advance(arrives - LATENESS)
+        ledger.apply([event], writer)
+        people = ledger.judges["chat"].people
+        live = [session for session in people.sessions.values() if session.last_us > session.ended_us]
+        assert people.totals.active_sessions == len(live)
+        assert people.totals.active_users == len({session.owner.user for session in live if session.owner})
+        assert Counter(session.owner.id for session in people.sessions.values() if session.owner) == {
+            owner.id: owner.tracked for owner in people.owners.values()
+        }
