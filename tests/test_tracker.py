@@ -280,7 +280,7 @@ def test_a_shield_lets_pass_what_is_no_exception(error: Any, tracker: SessionTra
     assert not journal.errors
 
 
-@pytest.mark.parametrize("frames_left", range(2, 14))
+@pytest.mark.parametrize("frames_left", range(5, 16))
 @pytest.mark.parametrize("session", ["s", object()])
 @pytest.mark.parametrize("name", ["created", "reused", "looked_up", "observed", "attributed"])
 def test_no_call_raises_near_the_end_of_the_stack(frames_left: int, session: Any, name: str, journal: Recorder) -> None:
