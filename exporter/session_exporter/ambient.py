@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
-from session_exporter.core.model import RequestContext
+from session_exporter.core.context import RequestContext
 from session_exporter.identity import IdError, canonical_id
 
 REQUEST_ID_BYTES: Final = 8
