@@ -71,9 +71,10 @@ class MappedFile:
     def close(self) -> None:
         """Unmap and close; the lock goes with it unless another process holds the descriptor too. Idempotent."""
         if self._fd >= 0:
-            fd, self._fd = self._fd, -1
+            # In this order: interrupted by an exception from a signal handler, it can be done again.
             self.words.release()
             self.map.close()
+            fd, self._fd = self._fd, -1
             os.close(fd)
 
     def __del__(self) -> None:

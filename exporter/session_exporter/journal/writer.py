@@ -22,6 +22,7 @@ from session_exporter.journal.frame import (
     COMMITTED_WORD,
     FRAME,
     FRAME_BYTES,
+    HEADER_BYTES,
     KIND_INDEX,
     PAYLOAD_BYTES_MAX,
 )
@@ -148,8 +149,8 @@ class JournalWriter:
                 if self._busy:
                     self._set_aside(fields)
                     return
-                self._busy = True
                 try:
+                    self._busy = True
                     words = self._words
                     start = words[COMMITTED_WORD]
                     size = len(payload)
@@ -170,8 +171,8 @@ class JournalWriter:
         """Make this worker visible before its first event; without effect when it is, or when it cannot be."""
         with self._lock:
             if not self._busy and not self._closed:
-                self._busy = True
                 try:
+                    self._busy = True
                     self._open_files(self._clock_us())
                 finally:
                     self._busy = False
@@ -205,6 +206,7 @@ class JournalWriter:
     def lost(self) -> Lost:
         """Events this process lost, by (reason, kind); those not yet in a control block included."""
         with self._lock:
+            self._count_uncounted()
             return self._block.lost()
 
     def _set_aside(self, fields: Fields) -> None:
@@ -216,8 +218,8 @@ class JournalWriter:
     def _drain(self) -> None:
         """Write what was set aside. Lock held, not busy; an append that interrupts this writes by itself."""
         while self._spill:
-            self._busy = True
             try:
+                self._busy = True
                 if self._spill:
                     self._write_aside(self._spill.popleft())
             finally:
@@ -228,17 +230,18 @@ class JournalWriter:
             self._closed = True
             self._leave_files(cut=True)
             return
+        reason = "encoding"
         try:
             payload = _encode(fields)
+            reason = "unavailable"
+            self._write(fields, payload)
         except Exception:  # noqa: BLE001 - hooks never raise into the application; it is counted
-            self._count_lost("encoding", fields)
-            return
-        self._write(fields, payload)
+            self._count_lost(reason, fields)
 
     def _write(self, fields: Fields, payload: bytes) -> None:
         """The slow way: large payloads, rotation, and everything that may go wrong. Lock held, busy."""
         size = len(payload)
-        if size > PAYLOAD_BYTES_MAX:
+        if size > min(PAYLOAD_BYTES_MAX, self._room - HEADER_BYTES - FRAME_BYTES):
             self._count_lost("too_large", fields)
             return
         if self._words[COMMITTED_WORD] + FRAME_BYTES + size > self._room:
@@ -288,8 +291,9 @@ class JournalWriter:
         with self._lock:
             if self._busy:
                 return
-            self._busy = True
             try:
+                self._busy = True
+                self._count_uncounted()
                 if self._wiping:
                     self._guard[0] = self._clock_us() + CHECK_EVERY_US
                 if self._files and not self._files.are_linked():

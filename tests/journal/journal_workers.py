@@ -1,0 +1,91 @@
+"""What the tests of the journal share: events, draining, and workers that are real processes."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import session_exporter.journal
+from session_exporter.core.events import Event
+from session_exporter.journal import Batch, JournalReader
+
+REUSED = 2
+_SOURCE_ROOT = Path(session_exporter.journal.__file__).parents[2]
+_PRELUDE = """
+import os, signal, sys, time
+from pathlib import Path
+from session_exporter.journal import JournalLimits, JournalReader, JournalWriter
+directory = Path(sys.argv[1])
+def fields(number): return (2, time.time_ns() // 1000, "conversation", f"s{number}", "u")
+def ready(word="ready"): print(word, flush=True)
+def wait(): sys.stdin.readline()
+"""
+
+
+def fields(session: object, at_us: int = 1) -> tuple[object, ...]:
+    return (REUSED, at_us, "conversation", f"s{session}", "u")
+
+
+def batches(reader: JournalReader) -> list[Batch]:
+    """Scan, and read everything that the scan saw."""
+    reader.scan()
+    found = []
+    while batch := reader.read():
+        found.append(batch)
+    return found
+
+
+def drain(reader: JournalReader) -> list[Event]:
+    return [event for batch in batches(reader) for event in batch.events]
+
+
+def sessions(reader: JournalReader) -> list[str]:
+    return [event.session for event in drain(reader)]
+
+
+def until(condition: Callable[[], bool], deadline_s: float = 20.0) -> None:
+    """Ask until it is so."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, "the deadline has passed"
+
+
+class Worker:
+    """A process that runs a piece of Python; its standard input and output are the conversation with it."""
+
+    def __init__(self, code: str, directory: Path) -> None:
+        path = os.pathsep.join([str(_SOURCE_ROOT), os.environ.get("PYTHONPATH", "")])
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _PRELUDE + code, str(directory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+            text=True,
+        )
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+
+    def hear(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+    def go_on(self) -> None:
+        assert self.process.stdin
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def finish(self) -> str:
+        """Let it come to its end; what it still said."""
+        said, _ = self.process.communicate("\n", timeout=60)
+        assert self.process.returncode == 0, said
+        return said.strip()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
