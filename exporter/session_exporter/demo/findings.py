@@ -7,6 +7,7 @@ import sys
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -141,6 +142,8 @@ async def settled(sidecar_url: str, truth: Truth) -> Claims:
 
 async def _summary(client: aiohttp.ClientSession, sidecar_url: str) -> Any:
     async with client.get(f"{sidecar_url}/api/v1/summary") as response:
+        if response.status == HTTPStatus.SERVICE_UNAVAILABLE:  # nothing is committed yet, or it is busy
+            return {"scopes": {}}
         response.raise_for_status()
         return await response.json()
 

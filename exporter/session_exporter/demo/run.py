@@ -20,6 +20,10 @@ from session_exporter.errors import PeerError, SessionExporterError
 
 # What a shell reports of a process that SIGINT ended: 128 + 2.
 INTERRUPTED: Final = 130
+_NEXT_WHEN_RACY: Final = (
+    "Next: --fixed repairs the race; --serve keeps application and sidecar running, to look around."
+)
+_NEXT_WHEN_FIXED: Final = "Next: --serve keeps application and sidecar running, to look around."
 _ANY_PORT: Final = "127.0.0.1:0"
 # With --serve: a handful of new people at a time, each with a message a second.
 _LIGHT: Final = Plan(users=10, messages=30, seconds=30.0)
@@ -97,7 +101,7 @@ class Demo:
         for promise in broken:
             self.say(f"\nNOT AS PROMISED: {promise}")
         if not broken:
-            self.say("\nAs promised." if self.fixed else "\nAs promised. The same with the race repaired: --fixed")
+            self.say(f"\nAs promised. {_NEXT_WHEN_FIXED if self.fixed else _NEXT_WHEN_RACY}")
         return 1 if broken else 0
 
     async def serve(self, home: Home) -> int:
