@@ -7,7 +7,7 @@ import msgspec
 
 from session_exporter.core.incidents import Incident
 from session_exporter.core.ledger import Ledger
-from session_exporter.core.minutes import Minute
+from session_exporter.core.minutes import MINUTE_US, Minute
 from session_exporter.core.population import Known
 from session_exporter.core.records import DIRTY, Anchor, Evidence, Owner, Report, Session
 from session_exporter.core.totals import LedgerTotals
@@ -84,6 +84,18 @@ class Changes(msgspec.Struct):
     incidents: list[Incident]
     requests: dict[bytes, int]
 
+    def any_rows(self) -> bool:
+        """Whether anything but the watermark has changed."""
+        return bool(
+            self.sessions
+            or self.owners
+            or self.left_sessions
+            or self.left_owners
+            or self.minutes
+            or self.incidents
+            or self.requests
+        )
+
 
 def take_changes(ledger: Ledger) -> Changes:
     """Collect what has changed since the last call; the ledger takes it as stored from then on.
@@ -111,8 +123,9 @@ def take_changes(ledger: Ledger) -> Changes:
         incidents=[incident for judge in judges for incident in judge.incidents],
         requests=ledger.requests.changed,
     )
-    for name, _, minute in changes.minutes:
-        ledger.totals.scopes[name].count_reuses(minute.reuses)
+    for name, number, minute in changes.minutes:
+        creates = minute.counts.get("creates", 0)
+        ledger.totals.scopes[name].count_minute(number * MINUTE_US, minute.reuses, creates)
     ledger.totals.tracked_sessions = sum(len(judge.people.sessions) for judge in judges)
     ledger.forget_changes()
     return changes

@@ -16,7 +16,7 @@ from msgspec import structs
 
 from session_exporter.core import events as wire
 from session_exporter.core.judge import ADOPTION_DUE, DELETION_DUE, ScopeJudge
-from session_exporter.core.minutes import MINUTE_US
+from session_exporter.core.minutes import MINUTE_US, Minute
 from session_exporter.core.population import KnownIds
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.records import DIRTY, LIVE, Evidence, Report
@@ -77,6 +77,8 @@ class Ledger:
             self.totals.events.setdefault(kind, 0)
         declared = {DEFAULT_SCOPE: ScopeRules(DEFAULT_SCOPE), OTHER_SCOPE: ScopeRules(OTHER_SCOPE), **rules}
         bounds_s = interval_buckets(each.duplicate_window_us for each in declared.values())
+        for kept in self.totals.scopes.values():
+            kept.active_sessions = kept.active_users = 0
         for scope in declared.values():
             self._open(scope, bounds_s, born_us)
         self._by_number = {judge.number: judge for judge in self.judges.values()}
@@ -145,12 +147,22 @@ class Ledger:
             judge.forget_changes()
         self.requests.changed = {}
 
+    def forget_counts(self, born_us: int) -> None:
+        """Start all counters anew at `born_us`, keeping what is known of sessions and users."""
+        for name, judge in self.judges.items():
+            old = judge.totals
+            new = ScopeTotals(born_us, active_sessions=old.active_sessions, active_users=old.active_users)
+            new.intervals.rebound(old.intervals.bounds_s)
+            judge.totals = judge.people.totals = self.totals.scopes[name] = new
+            judge.minutes, judge.incidents, judge.minute_number, judge.minute = {}, [], -1, Minute()
+        self.totals.events = dict.fromkeys(self.totals.events, 0)
+        self.totals.late_events = self.totals.evicted_sessions = 0
+
     def _open(self, rules: ScopeRules, interval_bounds_s: tuple[float, ...], born_us: int) -> None:
         number = self.numbers.setdefault(rules.name, len(self.numbers) + 1)
         totals = self.totals.scopes.get(rules.name)
         if totals is None:
             totals = self.totals.scopes[rules.name] = ScopeTotals(born_us=born_us)
-        totals.active_sessions = totals.active_users = 0
         totals.intervals.rebound(interval_bounds_s)
         self.judges[rules.name] = ScopeJudge(
             number,

@@ -13,6 +13,8 @@ INTERVAL_BUCKETS_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30
 DURATION_BUCKETS_S: Final = (1.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 21600.0, 86400.0)
 LOOKUP_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
+DAY_US: Final = 86_400_000_000
+
 
 class Histogram(msgspec.Struct):
     """Observations per bucket.
@@ -62,7 +64,8 @@ class Exemplar(msgspec.Struct, frozen=True):
 class ScopeTotals(msgspec.Struct):
     """All counts of one scope since `born_us`, when counting of this scope began (its `_created`, microseconds).
 
-    Exemplars are keyed `creates`, `duplicates:<cause>`, `losses:<reason>`.
+    Exemplars are keyed `creates`, `duplicates:<cause>`, `losses:<reason>`. `day` is the UTC day of the two counts of
+    "today", in days since the epoch.
     """
 
     born_us: int = 0
@@ -80,10 +83,19 @@ class ScopeTotals(msgspec.Struct):
     intervals: Histogram = msgspec.field(default_factory=lambda: Histogram(INTERVAL_BUCKETS_S))
     lookup_durations: Histogram = msgspec.field(default_factory=lambda: Histogram(LOOKUP_BUCKETS_S))
     exemplars: dict[str, Exemplar] = {}
+    day: int = 0
+    creates_today: int = 0
+    reuses_today: int = 0
 
-    def count_reuses(self, count: int) -> None:
-        """Add reuses, which the ledger first counts by the minute."""
-        self.reuses += count
+    def count_minute(self, at_us: int, reuses: int, creates: int) -> None:
+        """Add what the ledger counted in one minute: its reuses, and both to the UTC day it lies in."""
+        self.reuses += reuses
+        day = at_us // DAY_US
+        if day > self.day:
+            self.day, self.creates_today, self.reuses_today = day, 0, 0
+        if day == self.day:
+            self.creates_today += creates
+            self.reuses_today += reuses
 
     @property
     def duplicate_creates(self) -> int:

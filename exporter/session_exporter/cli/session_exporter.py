@@ -1,0 +1,143 @@
+"""session-exporter: the sidecar, and what helps to set it up."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from session_exporter._version import __version__
+from session_exporter.config import Config, load
+from session_exporter.errors import SessionExporterError
+from session_exporter.journal import find_directory
+
+DEFAULT_LISTEN_ADDRESS: Final = ":9897"
+# Wrong arguments, a wrong configuration, or something the start needs and cannot have.
+EXIT_UNUSABLE: Final = 2
+
+_FILE = click.Path(path_type=Path)
+_LEVELS = click.Choice(["debug", "info", "warning", "error"], case_sensitive=False)
+
+logger = logging.getLogger("session_exporter")
+
+
+class Unusable(click.ClickException):
+    """The command cannot do its work; the message says what stands in its way."""
+
+    exit_code = EXIT_UNUSABLE
+
+    def show(self, file: Any = None) -> None:
+        """Print the message, all its lines."""
+        click.echo(f"session-exporter: {self.message}", file=file or sys.stderr)
+
+
+class _ServeByDefault(click.Group):
+    """A group whose first command may be left out: `session-exporter --config.file F` serves."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `serve` in front of options that are its own."""
+        if not args or (args[0].startswith("-") and args[0] not in {"--help", "-h", "--version"}):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what was raised on purpose becomes a message and exit code 2."""
+        try:
+            return super().invoke(ctx)
+        except SessionExporterError as error:
+            raise Unusable(str(error)) from error
+
+
+@click.group(cls=_ServeByDefault, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="session-exporter")
+def main() -> None:
+    """Count session creates, reuses, losses and races, and expose them to Prometheus."""
+
+
+_config_file = click.option(
+    "--config.file", "config_file", type=_FILE, help="The configuration; built-in defaults without."
+)
+_journal_directory = click.option(
+    "--journal.directory",
+    "journal_directory",
+    type=_FILE,
+    help="Where the application's workers write [default: $SESSION_EXPORTER_DIR, the configuration, a usual place].",
+)
+
+
+@main.command()
+@_config_file
+@click.option(
+    "--web.listen-address",
+    "listen_addresses",
+    multiple=True,
+    default=(DEFAULT_LISTEN_ADDRESS,),
+    show_default=True,
+    help="HOST:PORT to listen on; may be given several times, port 0 takes a free one.",
+)
+@click.option("--web.telemetry-path", "telemetry_path", default="/metrics", show_default=True)
+@click.option("--web.enable-lifecycle", "enable_lifecycle", is_flag=True, help="Allow POST /-/reload and /-/quit.")
+@_journal_directory
+@click.option("--state.directory", "state_directory", type=_FILE, help="Where counts and sessions are kept.")
+@click.option("--log.level", "log_level", type=_LEVELS, default="info", show_default=True)
+@click.option("--log.format", "log_format", type=click.Choice(["logfmt", "json"]), default="logfmt", show_default=True)
+def serve(
+    *,
+    config_file: Path | None,
+    listen_addresses: tuple[str, ...],
+    telemetry_path: str,
+    enable_lifecycle: bool,
+    journal_directory: Path | None,
+    state_directory: Path | None,
+    log_level: str,
+    log_format: str,
+) -> None:
+    """Run the sidecar (the default command)."""
+    try:
+        from session_exporter.sidecar import daemon, logs, state  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise Unusable(f"{error.name} is missing; expected: pip install 'session-exporter[sidecar]'") from error
+
+    logs.configure(log_level, log_format)
+    config = _loader(config_file)()
+    options = daemon.Options(
+        load=_loader(config_file),
+        journal_directory=find_directory(journal_directory, configured=config.journal.directory),
+        state_directory=(state_directory or config.state.directory or state.default_directory()).absolute(),
+        listen_addresses=list(listen_addresses),
+        telemetry_path=telemetry_path,
+        enable_lifecycle=enable_lifecycle,
+    )
+    asyncio.run(daemon.run(options, config))
+
+
+@main.command("check-config")
+@click.argument("file", type=_FILE)
+def check_config(file: Path) -> None:
+    """Check a configuration file and print what it means, defaults included."""
+    config = load(file)
+    click.echo(f"{file}: correct\n")
+    for line in config.describe():
+        click.echo(line)
+
+
+@main.command()
+@click.option("--fixed", is_flag=True, help="Run the application with its race repaired.")
+@click.option("--serve", "keep_serving", is_flag=True, help="Keep application and sidecar running until Ctrl-C.")
+@click.option("--seconds", type=click.FloatRange(1.0, 600.0), default=4.0, show_default=True)
+@click.option("--web.listen-address", "listen", help="HOST:PORT of the sidecar [default: a free port of 127.0.0.1].")
+def demo(*, fixed: bool, keep_serving: bool, seconds: float, listen: str | None) -> None:
+    """Run a small chat application that has the race in it, beside a sidecar, and show what is found."""
+    try:
+        from session_exporter.demo.run import run_demo  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise Unusable(f"{error.name} is missing; expected: pip install 'session-exporter[sidecar]'") from error
+
+    sys.exit(run_demo(fixed=fixed, serve=keep_serving, seconds=seconds, listen=listen, out=sys.stdout))
+
+
+def _loader(config_file: Path | None) -> Callable[[], Config]:
+    return lambda: load(config_file) if config_file is not None else Config()

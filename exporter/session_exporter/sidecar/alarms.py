@@ -1,0 +1,31 @@
+"""The log lines that people grep for when something went wrong with a session."""
+
+import logging
+
+from session_exporter.core.incidents import Incident
+
+logger = logging.getLogger("session_exporter.alarms")
+
+
+def log(incident: Incident, window_us: int) -> None:
+    """Log one incident; ids in it are pseudonyms.
+
+    Args:
+        incident: A duplicate or a loss.
+        window_us: The scope's duplicate window, microseconds.
+    """
+    detail = incident.detail
+    extra = {"incident": incident.id, "scope": incident.scope}
+    if incident.kind == "rapid_duplicate_create":
+        extra["cause"] = detail["cause"]
+        count, window_s = len(detail["creates"]), window_us / 1_000_000
+        logger.warning("METRIC ALERT: User %s created %d sessions in %gs", detail["user"], count, window_s, extra=extra)
+    else:
+        extra["reason"] = detail["reason"]
+        logger.error(
+            "METRIC ALERT: Context loss for user %s: expected %s, got %s",
+            detail["user"],
+            detail["expected"],
+            detail["actual"],
+            extra=extra,
+        )

@@ -1,0 +1,219 @@
+"""The sidecar, wired together: engine, web interface, signals. Whoever reads this file sees the whole program."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from session_exporter._version import __version__
+from session_exporter.config import Config
+from session_exporter.errors import SessionExporterError
+from session_exporter.sidecar import alarms, summary, web
+from session_exporter.sidecar.engine import Engine, Reloads
+from session_exporter.sidecar.snapshot import Snapshot
+
+logger = logging.getLogger(__name__)
+
+# How often the journal is drained without a scrape, how long a piece of a backlog may take, and how long to wait after
+# a failed commit.
+DRAIN_EVERY_S: Final = 0.5
+DRAIN_BUDGET_S: Final = 1.0
+RETRY_AFTER_S: Final = 2.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says.
+
+    Attributes:
+        load: Reads the configuration, now and at each reload; raises ConfigError.
+        journal_directory: Where the workers write.
+        state_directory: Where the state is.
+        listen_addresses: Such as `:9897` or `127.0.0.1:0`.
+        telemetry_path: Where the metrics are.
+        enable_lifecycle: Whether `/-/reload` and `/-/quit` may be asked for.
+    """
+
+    load: Callable[[], Config]
+    journal_directory: Path
+    state_directory: Path
+    listen_addresses: list[str]
+    telemetry_path: str = "/metrics"
+    enable_lifecycle: bool = False
+
+
+async def run(options: Options, config: Config) -> None:
+    """Run the sidecar until SIGTERM, SIGINT or `/-/quit`; then judge what waits, commit and return.
+
+    Args:
+        options: What the command line says.
+        config: The configuration, loaded already.
+
+    Raises:
+        SessionExporterError: Something that is needed cannot be had: a lock, a directory, an address.
+    """
+    reloads = Reloads(time.time())
+    with ThreadPoolExecutor(1, "engine") as thread:
+        make = partial(Engine, config, options.journal_directory, options.state_directory)
+        call = partial(make, reloads=reloads, on_incident=alarms.log)
+        engine = await asyncio.get_running_loop().run_in_executor(thread, call)
+        daemon = Daemon(options, engine, thread, reloads)
+        try:
+            await daemon.run()
+        finally:
+            await daemon.in_thread(engine.close)
+
+
+class Daemon:
+    """The running sidecar; what the web interface asks is answered here.
+
+    Args:
+        options: What the command line says.
+        engine: The one consumer.
+        thread: Where it works: one thread, so that nothing of it runs at the same time.
+        reloads: Where it is noted how reloads went.
+    """
+
+    def __init__(self, options: Options, engine: Engine, thread: ThreadPoolExecutor, reloads: Reloads) -> None:
+        self._options = options
+        self._engine = engine
+        self._thread = thread
+        self._reloads = reloads
+        self._stop = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._reloading: asyncio.Task[None] | None = None
+        self._workers_seen = False
+
+    async def run(self) -> None:
+        """Serve and drain until told to stop."""
+        loop = asyncio.get_running_loop()
+        app = web.build_app(
+            self, telemetry_path=self._options.telemetry_path, enable_lifecycle=self._options.enable_lifecycle
+        )
+        async with web.serve(app, self._options.listen_addresses) as server:
+            loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+            loop.add_signal_handler(signal.SIGINT, self._stop.set)
+            loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+            self._announce(server.urls)
+            await self._drain_until_stopped()
+            logger.info("stopping", extra={"pid": os.getpid()})
+
+    # What the web interface asks.
+
+    async def scrape(self, timeout_s: float) -> Snapshot | None:
+        """Drain, commit, and return the newest committed snapshot."""
+        async with self._turn:
+            return await self.in_thread(partial(self._engine.cycle, timeout_s))
+
+    def committed(self) -> Snapshot | None:
+        """Return the newest committed snapshot at once."""
+        return self._engine.snapshot
+
+    def ready(self) -> bool:
+        """Tell whether there was a first commit since the start."""
+        return self._engine.snapshot is not None
+
+    async def summary(self, since_s: float, scope: str | None) -> dict[str, Any]:
+        """Judge the last `since_s` seconds."""
+        read = partial(summary.read_summary, self._options.state_directory, since_s=since_s, scope=scope)
+        return await asyncio.to_thread(read, now_us=_now_us())
+
+    async def incidents(
+        self, *, since_s: float, scope: str | None, kind: str | None, cause: str | None, limit: int
+    ) -> list[dict[str, Any]]:
+        """Return the newest incidents."""
+        read = partial(summary.read_incidents, self._options.state_directory, since_s=since_s, scope=scope)
+        return await asyncio.to_thread(read, kind=kind, cause=cause, limit=limit, now_us=_now_us())
+
+    async def hooks(self) -> dict[str, Any]:
+        """Return which hooks are installed in which workers."""
+        return {"workers": await asyncio.to_thread(summary.read_hooks, self._options.state_directory)}
+
+    async def db_sessions(self) -> dict[str, Any]:
+        """Return the uses of database sessions; no hook of this version reports any."""
+        return {"db_sessions": []}
+
+    async def reload(self) -> None:
+        """Load the configuration again; a bad one leaves the previous one in force.
+
+        Raises:
+            ConfigError: It is wrong.
+        """
+        try:
+            config = await asyncio.to_thread(self._options.load)
+            async with self._turn:
+                await self.in_thread(partial(self._engine.reload, config))
+        except SessionExporterError as error:
+            self._reloads.successful = False
+            logger.error("reload failed, the previous configuration stays in force: %s", error)  # noqa: TRY400 - told whole
+            raise
+        self._reloads.successful, self._reloads.success_at_s = True, time.time()
+        logger.info("reloaded")
+
+    async def quit(self) -> None:
+        """Stop after the answer has been sent."""
+        asyncio.get_running_loop().call_later(0.1, self._stop.set)
+
+    async def in_thread(self, call: Callable[[], T]) -> T:
+        """Run something of the engine in its thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    # The rest of its life.
+
+    async def _drain_until_stopped(self) -> None:
+        failing = False
+        while not self._stop.is_set():
+            wait_s = DRAIN_EVERY_S
+            try:
+                await self.scrape(DRAIN_BUDGET_S)
+                if await self.in_thread(self._engine.backlog):
+                    wait_s = 0.0
+                if failing:
+                    logger.info("the journal is drained and committed again")
+                failing = False
+            except SessionExporterError as error:
+                if not failing:
+                    logger.error("nothing is committed until this is mended: %s", error)  # noqa: TRY400 - told whole
+                failing = True
+                wait_s = RETRY_AFTER_S
+            self._look_for_workers()
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._stop.wait()
+            except TimeoutError:
+                continue
+
+    def _look_for_workers(self) -> None:
+        snapshot = self._engine.snapshot
+        if snapshot is not None and snapshot.exporter.workers and not self._workers_seen:
+            self._workers_seen = True
+            logger.info("workers found", extra={"workers": snapshot.exporter.workers})
+
+    def _announce(self, urls: Iterable[str]) -> None:
+        for url in urls:
+            logger.info("listening", extra={"url": url, "version": __version__, "pid": os.getpid()})
+        logger.info(
+            "waiting for workers",
+            extra={"journal": str(self._options.journal_directory), "state": str(self._options.state_directory)},
+        )
+
+    def _hang_up(self) -> None:
+        self._reloading = asyncio.get_running_loop().create_task(self._reload_quietly())
+
+    async def _reload_quietly(self) -> None:
+        with contextlib.suppress(SessionExporterError):  # logged, and shown by a gauge
+            await self.reload()
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

@@ -1,0 +1,332 @@
+"""The one consumer: journal in, ledger, state out. Belongs to one thread at a time."""
+
+import gc
+import logging
+import resource
+import secrets
+import time
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from session_exporter.config import Config
+from session_exporter.core.checkpoint import Changes, restore, take_changes
+from session_exporter.core.incidents import Incident
+from session_exporter.core.ledger import Ledger
+from session_exporter.core.pseudonyms import Pseudonyms
+from session_exporter.core.totals import LedgerTotals
+from session_exporter.errors import SessionExporterError
+from session_exporter.journal import Control, JournalReader
+from session_exporter.sidecar.records import ExporterState, Identity
+from session_exporter.sidecar.secrets import read_or_make_key
+from session_exporter.sidecar.snapshot import ExporterTotals, Snapshot
+from session_exporter.sidecar.state import State
+from session_exporter.sidecar.workers import absorb, hook_workers
+
+logger = logging.getLogger(__name__)
+
+# A backlog is committed in pieces of about this many events: a second's work, some hundred bytes of memory each.
+EVENTS_PER_COMMIT: Final = 250_000
+MAINTENANCE_EVERY_US: Final = 60_000_000
+STATE_MARK_NAME: Final = ".state"
+PLAIN_IDS: Final = "plain"
+
+
+class Reloads:
+    """How the last attempt to load the configuration went; written by the daemon, exposed with each snapshot."""
+
+    def __init__(self, at_s: float) -> None:
+        self.successful = True
+        self.success_at_s = at_s
+
+
+class Engine:
+    """Drains the journal into the ledger and commits what comes of it.
+
+    Args:
+        config: The configuration in force.
+        journal_directory: Where the workers write.
+        state_directory: Where the state is.
+        reloads: What to expose of the configuration's reloads.
+        on_incident: Told each incident once it is committed, with its scope's duplicate window in microseconds.
+        clock_ns: Nanoseconds since the Unix epoch.
+
+    Attributes:
+        snapshot: What was committed last; None before the first commit.
+
+    Raises:
+        StateLocked: Another sidecar owns the state or reads the journal.
+        StateError: The state cannot be opened.
+        JournalUnavailable: The journal's directory cannot be made or written.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        journal_directory: Path,
+        state_directory: Path,
+        *,
+        reloads: Reloads,
+        on_incident: Callable[[Incident, int], None],
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.snapshot: Snapshot | None = None
+        self._config = config
+        self._journal_directory = journal_directory
+        self._reloads = reloads
+        self._on_incident = on_incident
+        self._clock_ns = clock_ns
+        self._maintained_us = 0
+        self._committed: tuple[object, ...] = ()
+        self._failed = False
+        self._state = State(state_directory, config.limits)
+        try:
+            key = read_or_make_key(state_directory, config.privacy.key_file)
+            self._identity, state_was_lost = self._identify(key)
+            self._names = Pseudonyms(key, show_ids=config.privacy.show_ids)
+            self._reader = self._open_reader()
+            self._exporter, self._ledger = self._restored()
+            if state_was_lost:
+                self._seed()
+            self._mark_journal()
+        except BaseException:
+            self._state.close()
+            raise
+        # A million objects that stay are not looked at again by the garbage collector.
+        gc.collect()
+        gc.freeze()
+
+    def close(self) -> None:
+        """Judge what waits, commit, and give the locks back."""
+        try:
+            self.cycle(budget_s=float("inf"), final=True)
+        finally:
+            self._reader.close()
+            self._state.close()
+
+    def cycle(self, budget_s: float, *, final: bool = False) -> Snapshot | None:
+        """Read what the workers have committed by now, judge what can be judged, and commit.
+
+        Args:
+            budget_s: After this long what has been read is committed, and the rest is left for later.
+            final: Nothing more will come for now: judge what waits as well.
+
+        Returns:
+            The newest committed snapshot.
+
+        Raises:
+            SessionExporterError: Nothing was committed; the next call starts again from the last commit.
+        """
+        if self._failed:
+            self._recover()
+        begun_s = time.monotonic()
+        try:
+            mark = self._reader.mark()
+            while self._read(begun_s + budget_s) and not self._reader.passed(mark):
+                self._commit()
+            if final:
+                self._ledger.finish()
+            self._exporter.drains.observe(time.monotonic() - begun_s)
+            self._commit()
+        except SessionExporterError:
+            self._failed = True
+            raise
+        if self._now_us() - self._maintained_us > MAINTENANCE_EVERY_US:
+            self._maintained_us = self._now_us()
+            self._state.forget_old(self._maintained_us)
+        return self.snapshot
+
+    def reload(self, config: Config) -> None:
+        """Go on under another configuration.
+
+        Raises:
+            SessionExporterError: The state could not be written or read; the next cycle tries again.
+        """
+        self.cycle(budget_s=0.0)
+        self._config = config
+        self._state.limits = config.limits
+        self._exporter, self._ledger = self._restored()
+
+    def backlog(self) -> bool:
+        """Whether there was more to read than the last cycle had time for."""
+        return self._reader.behind_us() is not None
+
+    def _read(self, until_s: float) -> bool:
+        """Apply up to `EVENTS_PER_COMMIT` events; False when time is up or nothing is left."""
+        ledger, reader = self._ledger, self._reader
+        unknown = ledger.totals.events["unknown"]
+        count = 0
+        more = True
+        while more and count < EVENTS_PER_COMMIT:
+            batch = reader.read()
+            if batch is None:
+                more = False
+                break
+            count += len(batch.events)
+            unknown += batch.unknown
+            ledger.apply(batch.events, batch.writer)
+            if batch.unknown or batch.malformed:
+                self._count_unusable(batch.unknown, batch.malformed)
+            more = time.monotonic() < until_s
+            if count >= EVENTS_PER_COMMIT // 16:
+                ledger.advance(self._watermark_us())
+        ledger.totals.events["unknown"] = unknown
+        ledger.advance(self._watermark_us())
+        return more
+
+    def _watermark_us(self) -> int:
+        now_us = self._now_us() - self._config.lateness_us
+        behind_us = self._reader.behind_us()
+        return now_us if behind_us is None else min(now_us, behind_us)
+
+    def _count_unusable(self, unknown: int, malformed: int) -> None:
+        lost = self._exporter.lost
+        for reason, count in (("unknown_kind", unknown), ("malformed", malformed)):
+            if count:
+                lost[f"{reason}/unknown"] = lost.get(f"{reason}/unknown", 0) + count
+
+    def _commit(self) -> None:
+        controls = self._reader.controls()
+        exporter = self._exporter
+        last_words = absorb(exporter, controls)
+        exporter.workers = sum(control.alive for control in controls)
+        exporter.rules = [judge.rules for judge in self._ledger.judges.values()]
+        exporter.memory_mb = _memory_mb()
+        exporter.committed_at_us = self._now_us()
+        exporter.hooks = [_hooks_of(control) for control in controls if control.alive]
+        changes = take_changes(self._ledger)
+        positions = self._reader.positions()
+        if self._differs(changes, positions):
+            totals = self._state.commit(changes, positions, exporter, self._ledger.numbers)
+            self._committed = (positions, dict(exporter.lost), dict(exporter.hook_errors), len(changes.waiting.reports))
+            kept = msgspec.msgpack.decode(totals, type=LedgerTotals)
+        else:
+            kept = self.snapshot.ledger if self.snapshot else self._state.totals()
+        self.snapshot = Snapshot(kept, exporter.committed_at_us, self._exposed(controls))
+        self._reader.release(positions)
+        self._reader.retire(last_words)
+        for incident in changes.incidents:
+            self._on_incident(incident, self._ledger.judges[incident.scope].rules.duplicate_window_us)
+
+    def _differs(self, changes: Changes, positions: dict[tuple[str, int], int]) -> bool:
+        exporter = self._exporter
+        now = (positions, exporter.lost, exporter.hook_errors, len(changes.waiting.reports))
+        return self.snapshot is None or changes.any_rows() or now != self._committed
+
+    def _exposed(self, controls: list[Control]) -> ExporterTotals:
+        exporter = self._exporter
+        behind_us = self._reader.behind_us()
+        return ExporterTotals(
+            born_us=self._identity.born_us,
+            workers=exporter.workers,
+            events_lost={_split(name): count for name, count in exporter.lost.items()},
+            journal_bytes=self._reader.size_bytes(),
+            journal_lag_s=max(self._now_us() - behind_us, 0) / 1e6 if behind_us is not None else 0.0,
+            drains=msgspec.structs.replace(exporter.drains, counts=list(exporter.drains.counts)),
+            hook_workers=hook_workers(controls),
+            hook_errors={"tracker": 0, **exporter.hook_errors},
+            config_last_reload_successful=self._reloads.successful,
+            config_last_reload_success_at_s=self._reloads.success_at_s,
+        )
+
+    def _recover(self) -> None:
+        """Go back to the last commit; what was read since is read again."""
+        self._reader.close()
+        self._reader = self._open_reader()
+        self._exporter, self._ledger = self._restored()
+        self._failed = False
+        logger.warning("recovered: going on from the last commit")
+
+    def _now_us(self) -> int:
+        return self._clock_ns() // 1000
+
+    def _open_reader(self) -> JournalReader:
+        reader = JournalReader(self._journal_directory, self._state.positions())
+        reader.lock()
+        return reader
+
+    def _restored(self) -> tuple[ExporterState, Ledger]:
+        state = self._state
+        exporter = state.exporter() or ExporterState()
+        exporter.journal_directory = str(self._journal_directory)
+        self._committed = ()
+        ledger = Ledger(
+            self._config.scopes,
+            names=self._names,
+            known=state,
+            limits=self._config.limits,
+            lateness_us=self._config.lateness_us,
+            born_us=self._now_us(),
+            numbers=state.numbers(),
+            totals=state.totals(),
+        )
+        restore(ledger, state.owners(), state.sessions(), state.waiting(), state.requests())
+        return exporter, ledger
+
+    def _identify(self, key: bytes) -> tuple[Identity, bool]:
+        """Whose state this is, and whether the one that last consumed the journal was lost."""
+        ids = PLAIN_IDS if self._config.privacy.show_ids else blake2b(b"check", key=key, digest_size=8).hexdigest()
+        identity = self._state.identity()
+        if identity is None:
+            identity = Identity(secrets.token_hex(16), ids, self._now_us())
+            self._state.identify(identity)
+            return identity, self._journal_mark() not in {"", identity.id}
+        if identity.ids != ids:
+            logger.warning(
+                "ids are written in another way than before: sessions known so far are forgotten, counts stay"
+            )
+            self._state.forget_ids()
+            identity = msgspec.structs.replace(identity, ids=ids)
+            self._state.identify(identity)
+        return identity, False
+
+    def _journal_mark(self) -> str:
+        try:
+            return (self._journal_directory / STATE_MARK_NAME).read_text("ascii", "replace").strip()
+        except OSError:
+            return ""
+
+    def _mark_journal(self) -> None:
+        if self._journal_mark() != self._identity.id:
+            mark = self._journal_directory / STATE_MARK_NAME
+            mark.unlink(missing_ok=True)
+            mark.write_text(self._identity.id + "\n", "ascii")
+
+    def _seed(self) -> None:
+        """The state was lost: learn from what is still in the journal without counting what may have been counted."""
+        mark = self._reader.mark()
+        while not self._reader.passed(mark) and self._read(float("inf")):
+            pass
+        self._ledger.finish()
+        events = sum(self._ledger.totals.events.values())
+        self._ledger.forget_counts(self._now_us())
+        logger.warning(
+            "the state that had read this journal is lost: counters start anew, what is left of it is not counted",
+            extra={"journal": str(self._journal_directory), "events": events},
+        )
+
+
+def _split(name: str) -> tuple[str, str]:
+    reason, _, kind = name.partition("/")
+    return reason, kind
+
+
+def _hooks_of(control: Control) -> dict[str, object]:
+    return {
+        "worker": control.writer.id,
+        "pid": control.writer.pid,
+        "replica": control.writer.replica,
+        "started_at_us": control.started_at_us,
+        "hooks": {name: {"active": active, "errors": errors} for name, (active, errors) in control.hooks.items()},
+    }
+
+
+def _memory_mb() -> float:
+    """What the process uses now, MiB; its peak where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * resource.getpagesize() / 1048576
+    except (OSError, ValueError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

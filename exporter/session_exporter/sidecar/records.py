@@ -1,0 +1,67 @@
+"""What the state keeps beside the ledger."""
+
+import sqlite3
+from typing import Any, TypeVar
+
+import msgspec
+
+from session_exporter.core.scopes import ScopeRules
+from session_exporter.core.totals import Histogram
+from session_exporter.sidecar.snapshot import DRAIN_BUCKETS_S
+
+T = TypeVar("T")
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Whose state it is.
+
+    Attributes:
+        id: Random; also written into the journal's directory, so that a lost state is noticed.
+        ids: How ids are written: a check value of the key, or `plain`.
+        born_us: When this state was made, microseconds since the epoch.
+    """
+
+    id: str
+    ids: str
+    born_us: int
+
+
+class WriterCounts(msgspec.Struct):
+    """What a living writer's control block said when it was last committed."""
+
+    lost: dict[str, int] = {}
+    hook_errors: dict[str, int] = {}
+
+
+class ExporterState(msgspec.Struct):
+    """The exporter's own counts, and what somebody who reads the state without a sidecar must know.
+
+    Attributes:
+        lost: Events lost by `reason/kind`, over all writers there ever were.
+        hook_errors: By hook, likewise.
+        writers: What has been added to these of each writer whose control block still exists.
+        drains: How long drains took.
+        rules: The scopes as configured.
+        journal_directory: Where the events come from.
+        workers: Living writers.
+        memory_mb: Of the sidecar's process, MiB.
+        committed_at_us: When this was committed.
+        hooks: Of each living writer, for `/api/v1/hooks`.
+    """
+
+    lost: dict[str, int] = {}
+    hook_errors: dict[str, int] = {}
+    writers: dict[str, WriterCounts] = {}
+    drains: Histogram = msgspec.field(default_factory=lambda: Histogram(DRAIN_BUCKETS_S))
+    rules: list[ScopeRules] = []
+    journal_directory: str = ""
+    workers: int = 0
+    memory_mb: float = 0.0
+    committed_at_us: int = 0
+    hooks: list[dict[str, Any]] = []
+
+
+def read_meta(connection: sqlite3.Connection, name: str, kind: type[T]) -> T | None:
+    """One named value of the state; None when there is none yet."""
+    row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    return msgspec.msgpack.decode(row[0], type=kind) if row else None

@@ -1,0 +1,92 @@
+"""The tables of the state, and how a database that may not be ours is opened."""
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from session_exporter.errors import StateError, StateIncompatible
+
+DATABASE_NAME: Final = "state.sqlite3"
+APPLICATION_ID: Final = 0x5345_5850  # "SEXP"
+VERSION: Final = 1
+BUSY_TIMEOUT_S: Final = 5.0
+
+_TABLES: Final = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE positions (writer TEXT, segment INTEGER, offset INTEGER NOT NULL,
+    PRIMARY KEY (writer, segment)) WITHOUT ROWID;
+CREATE TABLE sessions (scope INTEGER, id BLOB, data BLOB NOT NULL, PRIMARY KEY (scope, id)) WITHOUT ROWID;
+CREATE TABLE owners (scope INTEGER, id BLOB, data BLOB NOT NULL, PRIMARY KEY (scope, id)) WITHOUT ROWID;
+CREATE TABLE known (scope INTEGER, id BLOB, last_us INTEGER NOT NULL, flags INTEGER NOT NULL,
+    PRIMARY KEY (scope, id)) WITHOUT ROWID;
+CREATE INDEX known_by_age ON known (last_us);
+CREATE TABLE requests (number INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, data BLOB NOT NULL);
+CREATE TABLE minutes (minute INTEGER, scope TEXT, name TEXT, count INTEGER NOT NULL,
+    PRIMARY KEY (minute, scope, name)) WITHOUT ROWID;
+CREATE TABLE incidents (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, at_us INTEGER NOT NULL,
+    scope TEXT NOT NULL, kind TEXT NOT NULL, cause TEXT NOT NULL, data BLOB NOT NULL);
+CREATE INDEX incidents_by_time ON incidents (at_us);
+"""
+
+
+def open_to_write(directory: Path) -> sqlite3.Connection:
+    """Open, or make, the database of a state directory.
+
+    Raises:
+        StateIncompatible: It was written by a newer version, or is no state of this product.
+        StateError: It cannot be opened or written.
+    """
+    path = directory / DATABASE_NAME
+    try:
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        path.chmod(0o600)
+        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            # The fault model is a killed process, not a crashed host: the log is not synced at each commit.
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(
+                f"BEGIN; {_TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
+            )
+        check(connection, path)
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA cache_size = -16384")
+    except sqlite3.DatabaseError as error:
+        raise _translated(path, error) from error
+    return connection
+
+
+def open_to_read(directory: Path) -> sqlite3.Connection:
+    """Open the database of a state directory without changing anything.
+
+    Raises:
+        StateIncompatible: It was written by a newer version, or is no state of this product.
+        StateError: There is none, or it cannot be opened.
+    """
+    path = directory / DATABASE_NAME
+    if not path.is_file():
+        raise StateError(f"{path}: not there; expected the state that a sidecar keeps")
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        check(connection, path)
+    except sqlite3.DatabaseError as error:
+        raise _translated(path, error) from error
+    return connection
+
+
+def check(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a database that this version must not touch.
+
+    Raises:
+        StateIncompatible: It is not ours, or newer.
+    """
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application != APPLICATION_ID:
+        raise StateIncompatible(f"{path}: application id {application:#x}; expected a state of session-exporter")
+    if version != VERSION:
+        raise StateIncompatible(f"{path}: state version {version}; expected {VERSION}, which this version writes")
+
+
+def _translated(path: Path, error: sqlite3.DatabaseError) -> StateError:
+    if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+        return StateIncompatible(f"{path}: not a database; expected a state of session-exporter")
+    return StateError(f"{path}: {error}; expected a state that can be opened")

@@ -1,0 +1,272 @@
+"""The sidecar's memory on disk: one SQLite database, one transaction per commit."""
+
+import fcntl
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from session_exporter.core.checkpoint import Changes, OwnerRow, SessionRow, Waiting
+from session_exporter.core.population import Known
+from session_exporter.core.scopes import Limits
+from session_exporter.core.totals import LedgerTotals
+from session_exporter.errors import StateError, StateLocked
+from session_exporter.sidecar import schema
+from session_exporter.sidecar.records import ExporterState, Identity, T, read_meta
+
+SHARED_DIRECTORY: Final = Path("/var/lib/session-exporter")
+LOCK_NAME: Final = "lock"
+MINUTES_KEPT: Final = 32 * 24 * 60
+# At most so many rows are forgotten in one commit, so that none of them takes long.
+FORGET_ROWS: Final = 20_000
+
+Positions = Mapping[tuple[str, int], int]
+
+_encode = msgspec.msgpack.Encoder().encode
+_encode_json = msgspec.json.Encoder().encode
+
+
+def default_directory() -> Path:
+    """Where the state is, when nobody says: the shared place when it can be written, else the user's own."""
+    place = SHARED_DIRECTORY if SHARED_DIRECTORY.exists() else SHARED_DIRECTORY.parent
+    if os.access(place, os.W_OK | os.X_OK):
+        return SHARED_DIRECTORY
+    home = os.environ.get("XDG_STATE_HOME")
+    if home:
+        return Path(home) / "session-exporter"
+    own = Path("~/.local/state").expanduser()
+    if own.is_absolute():
+        return own / "session-exporter"
+    return Path(tempfile.gettempdir()) / f"session-exporter-state-{os.geteuid()}"
+
+
+class State:
+    """What was committed last; owned by one process at a time.
+
+    Args:
+        directory: Made, for its owner only, when it is missing.
+        limits: How much is kept.
+
+    Raises:
+        StateLocked: Another sidecar owns it; the message names it.
+        StateIncompatible: It was written by a newer version, or is no state.
+        StateError: It cannot be opened or written.
+    """
+
+    def __init__(self, directory: Path, limits: Limits) -> None:
+        self.directory = directory
+        self.limits = limits
+        self._lock = _take_lock(directory)
+        try:
+            self._connection = schema.open_to_write(directory)
+        except BaseException:
+            os.close(self._lock)
+            raise
+        self._known_count: int | None = None
+
+    def close(self) -> None:
+        """Close the database and give the lock back."""
+        self._connection.close()
+        os.close(self._lock)
+
+    def identity(self) -> Identity | None:
+        """Whose state it is; None for one that was just made."""
+        return self._meta("identity", Identity)
+
+    def totals(self) -> LedgerTotals:
+        """The ledger's counts at the last commit."""
+        return self._meta("totals", LedgerTotals) or LedgerTotals()
+
+    def waiting(self) -> Waiting:
+        """What had not been judged at the last commit."""
+        return self._meta("waiting", Waiting) or Waiting()
+
+    def exporter(self) -> ExporterState | None:
+        """The exporter's own counts at the last commit."""
+        return self._meta("exporter", ExporterState)
+
+    def numbers(self) -> dict[str, int]:
+        """The numbers of the scopes."""
+        return self._meta("numbers", dict[str, int]) or {}
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        """How far each segment had been read."""
+        rows = self._connection.execute("SELECT writer, segment, offset FROM positions")
+        return {(writer, segment): offset for writer, segment, offset in rows}
+
+    def sessions(self) -> Iterator[SessionRow]:
+        """All rows of sessions."""
+        decode = msgspec.msgpack.Decoder(SessionRow).decode
+        for (data,) in self._connection.execute("SELECT data FROM sessions"):
+            yield decode(data)
+
+    def owners(self) -> Iterator[OwnerRow]:
+        """All rows of users."""
+        decode = msgspec.msgpack.Decoder(OwnerRow).decode
+        for (data,) in self._connection.execute("SELECT data FROM owners"):
+            yield decode(data)
+
+    def requests(self) -> Iterator[tuple[int, dict[bytes, int]]]:
+        """The request memory, in the order of the commits."""
+        decode = msgspec.msgpack.Decoder(dict[bytes, int]).decode
+        for epoch, data in self._connection.execute("SELECT epoch, data FROM requests ORDER BY number"):
+            yield epoch, decode(data)
+
+    def find(self, scope: int, session: bytes) -> Known | None:
+        """What is remembered of a session that has left the ledger."""
+        sql = "SELECT last_us, flags FROM known WHERE scope = ? AND id = ?"
+        row = self._connection.execute(sql, (scope, session)).fetchone()
+        return Known(row[0], bool(row[1] & 1), bool(row[1] & 2)) if row else None
+
+    def forget_ids(self) -> None:
+        """Forget all sessions and users, whose ids are written in a way that is no longer used; the counts stay."""
+        with self._transaction() as connection:
+            for table in ("sessions", "owners", "known", "requests"):
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - the names stand above
+            connection.execute("DELETE FROM meta WHERE name = 'waiting'")
+
+    def commit(self, changes: Changes, positions: Positions, exporter: ExporterState, numbers: dict[str, int]) -> bytes:
+        """Store all changes, or nothing.
+
+        Returns:
+            The ledger's counts as they were stored.
+
+        Raises:
+            StateError: Nothing was stored: the disk is full, or the database was tampered with.
+        """
+        totals = _encode(changes.totals)
+        try:
+            with self._transaction() as connection:
+                self._store_rows(connection, changes)
+                self._store_window(connection, changes)
+                self._store_positions(connection, positions)
+                self._store_meta(connection, "totals", totals)
+                self._store_meta(connection, "waiting", _encode(changes.waiting))
+                self._store_meta(connection, "exporter", _encode(exporter))
+                self._store_meta(connection, "numbers", _encode(numbers))
+        except sqlite3.Error as error:
+            raise StateError(f"{self.directory}: {error}; nothing was committed") from error
+        return totals
+
+    def identify(self, identity: Identity) -> None:
+        """Store whose state it is."""
+        with self._transaction() as connection:
+            self._store_meta(connection, "identity", _encode(identity))
+
+    def forget_old(self, now_us: int) -> None:
+        """Forget known ids and minutes that are too old or too many, a bounded number at a time."""
+        oldest_us = now_us - self.limits.known_ids_retention_us
+        if self._known_count is None:
+            self._known_count = self._connection.execute("SELECT count(*) FROM known").fetchone()[0]
+        surplus = min(max(self._known_count - self.limits.known_ids_max, 0), FORGET_ROWS)
+        with self._transaction() as connection:
+            oldest = "SELECT scope, id FROM known"
+            gone = connection.execute(
+                f"DELETE FROM known WHERE (scope, id) IN ({oldest} WHERE last_us < ? ORDER BY last_us LIMIT ?)",  # noqa: S608
+                (oldest_us, FORGET_ROWS),
+            ).rowcount
+            gone += connection.execute(
+                f"DELETE FROM known WHERE (scope, id) IN ({oldest} ORDER BY last_us LIMIT ?)",  # noqa: S608
+                (max(surplus - gone, 0),),
+            ).rowcount
+            connection.execute("DELETE FROM minutes WHERE minute < ?", (now_us // 60_000_000 - MINUTES_KEPT,))
+        self._known_count -= gone
+
+    def _store_rows(self, connection: sqlite3.Connection, changes: Changes) -> None:
+        for table, rows in (("sessions", changes.sessions), ("owners", changes.owners)):
+            connection.executemany(
+                f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)",  # noqa: S608 - the names stand above
+                ((row.scope, row.id, _encode(row)) for row in rows),
+            )
+        left = changes.left_sessions
+        connection.executemany("DELETE FROM sessions WHERE scope = ? AND id = ?", ((each[0], each[1]) for each in left))
+        connection.executemany(
+            "INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?)",
+            ((scope, session, known.last_us, known.ended | known.born << 1) for scope, session, known in left),
+        )
+        self._known_count = None if self._known_count is None else self._known_count + len(left)
+        connection.executemany("DELETE FROM owners WHERE scope = ? AND id = ?", changes.left_owners)
+        epoch = changes.waiting.epoch
+        if changes.requests:
+            connection.execute("INSERT INTO requests (epoch, data) VALUES (?, ?)", (epoch, _encode(changes.requests)))
+        connection.execute("DELETE FROM requests WHERE epoch < ?", (epoch - 1,))
+
+    def _store_window(self, connection: sqlite3.Connection, changes: Changes) -> None:
+        counts = (
+            (number, scope, name, count)
+            for scope, number, minute in changes.minutes
+            for name, count in (*minute.counts.items(), ("reuses", minute.reuses))
+            if count
+        )
+        connection.executemany(
+            "INSERT INTO minutes VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count", counts
+        )
+        if changes.incidents:
+            rows = (
+                (each.id, each.at_us, each.scope, each.kind, each.detail.get("cause", ""), _encode_json(each.detail))
+                for each in changes.incidents
+            )
+            connection.executemany(
+                "INSERT OR IGNORE INTO incidents (id, at_us, scope, kind, cause, data) VALUES (?, ?, ?, ?, ?, ?)", rows
+            )
+            connection.execute(
+                "DELETE FROM incidents WHERE number <= (SELECT max(number) FROM incidents) - ?",
+                (self.limits.max_incidents,),
+            )
+
+    @staticmethod
+    def _store_positions(connection: sqlite3.Connection, positions: Positions) -> None:
+        connection.execute("DELETE FROM positions")
+        rows = ((writer, segment, offset) for (writer, segment), offset in positions.items())
+        connection.executemany("INSERT INTO positions VALUES (?, ?, ?)", rows)
+
+    @staticmethod
+    def _store_meta(connection: sqlite3.Connection, name: str, value: bytes) -> None:
+        connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    def _meta(self, name: str, kind: type[T]) -> T | None:
+        return read_meta(self._connection, name, kind)
+
+    def _transaction(self) -> "_Transaction":
+        return _Transaction(self._connection)
+
+
+class _Transaction:
+    """All or nothing; takes the write lock at its beginning."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._connection.execute("BEGIN IMMEDIATE")
+        return self._connection
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._connection.execute("COMMIT")
+        elif self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+
+def _take_lock(directory: Path) -> int:
+    path = directory / LOCK_NAME
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StateError(f"{path}: {error.strerror}; expected a directory that can be written") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.pread(lock, 512, 0).decode("utf-8", "replace").strip()
+        os.close(lock)
+        raise StateLocked(f"{directory}: in use by {owner or 'another process'}") from error
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"process {os.getpid()} on {os.uname().nodename} since {since}\n".encode(), 0)
+    return lock

@@ -1,0 +1,246 @@
+"""What happened lately, judged: read from the committed state, whether or not a sidecar runs."""
+
+import math
+import sqlite3
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from session_exporter._version import __version__
+from session_exporter.core.scopes import CAUSES, LOSS_REASONS, ScopeRules
+from session_exporter.core.system import system_metrics
+from session_exporter.core.totals import LedgerTotals, ScopeTotals
+from session_exporter.errors import StateError
+from session_exporter.sidecar import schema
+from session_exporter.sidecar.records import ExporterState, read_meta
+
+# More than this share of creates among at least so many operations is a high create rate.
+HIGH_CREATE_SHARE: Final = 0.10
+HIGH_CREATE_OPERATIONS: Final = 50
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MINUTE_US: Final = 60_000_000
+
+
+def read_summary(state_directory: Path, *, since_s: float, scope: str | None, now_us: int) -> dict[str, Any]:
+    """Judge the last `since_s` seconds of one scope, or of all.
+
+    Raises:
+        StateError: There is no state, or it cannot be read.
+        KeyError: No scope is called `scope`.
+    """
+    with _reading(state_directory) as connection:
+        totals = read_meta(connection, "totals", LedgerTotals) or LedgerTotals()
+        exporter = read_meta(connection, "exporter", ExporterState) or ExporterState()
+        names = _selected(totals, scope)
+        rows = _minutes(connection, names, now_us - int(since_s * 1e6))
+    rules = {each.name: each for each in exporter.rules}
+    windows = {name: window_of(counts for _, place, counts in rows if place == name) for name in names}
+    total = window_of(counts for _, _, counts in rows)
+    problems = [
+        problem
+        for name, window in windows.items()
+        for problem in problems_of(rules.get(name, ScopeRules(name)), window)
+    ]
+    return {
+        "version": __version__,
+        "generated_at": iso(now_us),
+        "window_seconds": since_s,
+        "healthy": not problems if total["operations"] or problems else None,
+        "problems": problems,
+        "total": total,
+        "scopes": {
+            name: _scope(
+                rules.get(name, ScopeRules(name)), totals.scopes[name], windows[name], now_us, exporter.memory_mb
+            )
+            for name in names
+        },
+        "minutes": _by_minute(rows),
+        "exporter": _exporter(exporter),
+    }
+
+
+def read_incidents(
+    state_directory: Path,
+    *,
+    since_s: float,
+    scope: str | None,
+    kind: str | None,
+    cause: str | None,
+    limit: int,
+    now_us: int,
+) -> list[dict[str, Any]]:
+    """At most `limit` incidents of the last `since_s` seconds, newest first.
+
+    Raises:
+        StateError: There is no state, or it cannot be read.
+        KeyError: No scope is called `scope`.
+    """
+    with _reading(state_directory) as connection:
+        _selected(read_meta(connection, "totals", LedgerTotals) or LedgerTotals(), scope)
+        wanted = {"scope": scope, "kind": kind, "cause": cause}
+        chosen = {column: value for column, value in wanted.items() if value is not None}
+        conditions = " AND ".join(["at_us >= ?", *(f"{column} = ?" for column in chosen)])
+        rows = connection.execute(
+            f"SELECT id, at_us, scope, kind, data FROM incidents WHERE {conditions}"  # noqa: S608 - columns stand above
+            " ORDER BY at_us DESC, number DESC LIMIT ?",
+            (now_us - int(since_s * 1e6), *chosen.values(), limit),
+        ).fetchall()
+    return [_incident(*row) for row in rows]
+
+
+def read_hooks(state_directory: Path) -> list[dict[str, Any]]:
+    """The hooks of each living worker, as of the last commit.
+
+    Raises:
+        StateError: There is no state, or it cannot be read.
+    """
+    with _reading(state_directory) as connection:
+        exporter = read_meta(connection, "exporter", ExporterState) or ExporterState()
+    return [{**hook, "started_at": iso(hook["started_at_us"])} for hook in exporter.hooks]
+
+
+def window_of(counts: Iterable[dict[str, int]]) -> dict[str, Any]:
+    """Add up minutes and derive what is judged; the ratio is None without operations."""
+    sums: dict[str, int] = {}
+    for each in counts:
+        for name, count in each.items():
+            sums[name] = sums.get(name, 0) + count
+    creates, reuses = sums.get("creates", 0), sums.get("reuses", 0)
+    operations = creates + reuses
+    duplicates = {cause: sums.get(f"duplicates:{cause}", 0) for cause in CAUSES}
+    losses = {reason: sums.get(f"losses:{reason}", 0) for reason in LOSS_REASONS}
+    return {
+        "creates": creates,
+        "reuses": reuses,
+        "operations": operations,
+        "reuse_ratio": reuses / operations if operations else None,
+        "context_losses": sum(losses.values()),
+        "rapid_duplicate_creates": sum(duplicates.values()),
+        "duplicates_by_cause": duplicates,
+        "losses_by_reason": losses,
+        "lookups": sums.get("lookups", 0),
+        "redundant_lookups": sums.get("redundant_lookups", 0),
+        "ends": sum(count for name, count in sums.items() if name.startswith("ends:")),
+        "high_create_rate": operations >= HIGH_CREATE_OPERATIONS and creates > HIGH_CREATE_SHARE * operations,
+    }
+
+
+def problems_of(rules: ScopeRules, window: dict[str, Any]) -> list[str]:
+    """What makes a scope unhealthy, a sentence each."""
+    found = []
+    ratio = window["reuse_ratio"]
+    if ratio is not None and ratio < rules.reuse_target:
+        shown = math.floor(ratio * 10_000) / 100
+        found.append(f"reuse ratio {shown:.2f}% is below the target of {rules.reuse_target * 100:g}%")
+    if window["rapid_duplicate_creates"]:
+        found.append(_counted(window["rapid_duplicate_creates"], "rapid duplicate create"))
+    if window["context_losses"]:
+        found.append(_counted(window["context_losses"], "context loss", "context losses"))
+    if window["high_create_rate"]:
+        found.append(f"high create rate: {window['creates']} of {window['operations']} operations are creates")
+    return [f"{rules.name}: {sentence}" for sentence in found]
+
+
+def iso(at_us: int) -> str:
+    """A time as RFC 3339 in UTC, microseconds included."""
+    return (_EPOCH + timedelta(microseconds=at_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class _reading:  # noqa: N801 - reads as a statement
+    """One consistent view of the state; every failure is a StateError."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._connection = schema.open_to_read(self._directory)
+        self._connection.execute("BEGIN")
+        return self._connection
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        self._connection.close()
+        if isinstance(error, sqlite3.Error | msgspec.MsgspecError):
+            raise StateError(f"{self._directory}: {error}; expected a readable state") from error
+
+
+def _selected(totals: LedgerTotals, scope: str | None) -> list[str]:
+    if scope is None:
+        return list(totals.scopes)
+    if scope not in totals.scopes:
+        raise KeyError(scope)
+    return [scope]
+
+
+def _minutes(connection: sqlite3.Connection, names: list[str], from_us: int) -> list[tuple[int, str, dict[str, int]]]:
+    found: dict[tuple[int, str], dict[str, int]] = {}
+    rows = connection.execute(
+        "SELECT minute, scope, name, count FROM minutes WHERE minute >= ? ORDER BY minute", (from_us // _MINUTE_US,)
+    )
+    for minute, scope, name, count in rows:
+        if scope in names:
+            found.setdefault((minute, scope), {})[name] = count
+    return [(minute, scope, counts) for (minute, scope), counts in found.items()]
+
+
+def _by_minute(rows: list[tuple[int, str, dict[str, int]]]) -> list[dict[str, Any]]:
+    shown = ("creates", "reuses", "rapid_duplicate_creates", "context_losses")
+    minutes: dict[int, list[dict[str, int]]] = {}
+    for minute, _, counts in rows:
+        minutes.setdefault(minute, []).append(counts)
+    found = []
+    for minute, counted in minutes.items():
+        window = window_of(counted)
+        found.append({"minute": iso(minute * _MINUTE_US), **{name: window[name] for name in shown}})
+    return found
+
+
+def _scope(
+    rules: ScopeRules, totals: ScopeTotals, window: dict[str, Any], now_us: int, memory_mb: float
+) -> dict[str, Any]:
+    now = _EPOCH + timedelta(microseconds=now_us)
+    return {
+        "window": window,
+        "reuse_target": rules.reuse_target,
+        "active_sessions": totals.active_sessions,
+        "active_users": totals.active_users,
+        "since": iso(totals.born_us),
+        "totals": {
+            "creates": totals.creates,
+            "reuses": totals.reuses,
+            "adopted": totals.adopted,
+            "lookups": totals.lookups,
+            "redundant_lookups": totals.redundant_lookups,
+            "rapid_duplicate_creates": totals.duplicates,
+            "context_losses": totals.losses,
+            "ends": totals.ends,
+        },
+        "system": system_metrics(totals, at_us=now_us, memory_mb=memory_mb).to_dict(now=now),
+    }
+
+
+def _exporter(exporter: ExporterState) -> dict[str, Any]:
+    hint = ""
+    if not exporter.workers:
+        hint = f"no worker writes to {exporter.journal_directory}; application and sidecar must use the same directory"
+    return {
+        "workers": exporter.workers,
+        "journal_directory": exporter.journal_directory,
+        "events_lost": sum(exporter.lost.values()),
+        "last_commit_at": iso(exporter.committed_at_us),
+        "hint": hint,
+    }
+
+
+def _incident(identifier: str, at_us: int, scope: str, kind: str, data: bytes) -> dict[str, Any]:
+    detail = msgspec.json.decode(data)
+    for create in detail.get("creates", ()):
+        create["at"] = iso(create.pop("at_us"))
+    return {"id": identifier, "kind": kind, "at": iso(at_us), "scope": scope, **detail}
+
+
+def _counted(number: int, singular: str, plural: str = "") -> str:
+    return f"{number} {singular if number == 1 else plural or singular + 's'}"
