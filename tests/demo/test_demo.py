@@ -56,6 +56,7 @@ def test_the_repaired_demo_is_healthy() -> None:
     assert "greeted although they had picked a project: 0 of" in text
     assert "duplicates by cause: none" in text
     assert "HEALTHY" in text
+    assert "no worker" not in text
 
 
 @contextmanager

@@ -84,10 +84,9 @@ class Demo:
     async def show(self, home: Home) -> int:
         """Run everything once; returns 0 when it was as promised."""
         plan = Plan(seconds=self.seconds)
-        async with sidecar(home, self.listen) as sidecar_url:
-            async with self._application(home, sidecar_url) as application:
-                self.say(f"{plan.users} users chat for {plan.seconds:g} seconds ...\n")
-                tally = await drive(application.url, plan)
+        async with sidecar(home, self.listen) as sidecar_url, self._application(home, sidecar_url) as application:
+            self.say(f"{plan.users} users chat for {plan.seconds:g} seconds ...\n")
+            tally = await drive(application.url, plan)
             truth = read_truth(home.database)
             claims = await settled(sidecar_url, truth)
             code, judgement = await self._view_metrics(sidecar_url)

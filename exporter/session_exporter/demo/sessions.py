@@ -80,8 +80,11 @@ class _TrackedSessions:
 
     def end(self, session: Session) -> None:
         """End a session whose user said goodbye."""
-        for scope, session_id in ((CONVERSATION, session.conversation), (PROGRESS_UPDATE, session.progress_update)):
-            self._database.end(scope, session_id)
+        both = ((CONVERSATION, session.conversation), (PROGRESS_UPDATE, session.progress_update))
+        with self._database.transaction():
+            for scope, session_id in both:
+                self._database.end(scope, session_id)
+        for scope, session_id in both:
             self._tracker.ended(session_id, reason="user_request", scope=scope)
 
 
@@ -112,7 +115,7 @@ class RepairedSessions(_TrackedSessions):
     async def get_or_create_session(self, user: str) -> Session:
         """See `SessionService`."""
         conversation = await self._look_up(CONVERSATION, user)
-        progress = await self._look_up(PROGRESS_UPDATE, user)
+        progress = await self._look_up(PROGRESS_UPDATE, user) if conversation else None
         if conversation is None or progress is None:
             conversation, progress = await self._create_both(user)
         return Session(conversation.id, progress.id, conversation.project)
@@ -120,12 +123,17 @@ class RepairedSessions(_TrackedSessions):
     async def _create_both(self, user: str) -> tuple[Row, Row]:
         await asyncio.sleep(ROUND_TRIP_S)
         with self._database.transaction():
-            conversation, is_new = self._database.insert_unless_active(CONVERSATION, user)
-            if is_new:
+            conversation, new_conversation = self._database.insert_unless_active(CONVERSATION, user)
+            if new_conversation:
                 self._outage.strike(user)
-            progress, _ = self._database.insert_unless_active(PROGRESS_UPDATE, user, conversation.id)
-        # Only now is it true. Whoever came second goes on with the session of whoever came first.
-        report = self._tracker.created if is_new else self._tracker.reused
-        report(user, conversation.id, scope=CONVERSATION)
-        report(user, progress.id, scope=PROGRESS_UPDATE)
+            progress, new_progress = self._database.insert_unless_active(PROGRESS_UPDATE, user, conversation.id)
+        # Only now is it true.
+        self._report(CONVERSATION, user, conversation, is_new=new_conversation)
+        self._report(PROGRESS_UPDATE, user, progress, is_new=new_progress)
         return conversation, progress
+
+    def _report(self, scope: str, user: str, row: Row, *, is_new: bool) -> None:
+        if is_new:
+            self._tracker.created(user, row.id, scope=scope)
+        else:  # somebody was faster, and the work goes on with theirs
+            self._tracker.reused(user, row.id, scope=scope)
