@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from session_exporter import config as config_module
-from session_exporter.config import SCHEMA, UNSUPPORTED, Config, Journal, load, parse
+from session_exporter.config import SCHEMA, UNSUPPORTED, Config, JournalSettings, load, parse
 from session_exporter.core.scopes import Limits, ScopeRules
 from session_exporter.errors import ConfigError
 
@@ -60,7 +60,7 @@ def test_every_key_arrives_where_it_belongs() -> None:
         "f.yml",
     )
     assert config == Config(
-        journal=Journal(Path("/run/a"), 1 << 20, 10_000_000),
+        journal=JournalSettings(Path("/run/a"), 1 << 20, 10_000_000),
         state=config_module.State(Path("/var/b")),
         lateness_us=500_000,
         scopes={

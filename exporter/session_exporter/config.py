@@ -27,7 +27,7 @@ _SCOPE: Final = "scopes.<name>"
 
 
 @dataclass(frozen=True, slots=True)
-class Journal:
+class JournalSettings:
     """Where workers write events, and how much they may.
 
     Attributes:
@@ -42,14 +42,14 @@ class Journal:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class StateSettings:
     """Where the sidecar keeps its state; None when the file names no directory."""
 
     directory: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Privacy:
+class PrivacySettings:
     """Whether ids leave the sidecar as they are, and the key of the digests that leave it otherwise.
 
     Attributes:
@@ -75,9 +75,9 @@ class Config:
         replica: The host or pod name; `""` when the file has none and the caller decides.
     """
 
-    journal: Journal = Journal()
-    state: State = State()
-    privacy: Privacy = Privacy()
+    journal: JournalSettings = JournalSettings()
+    state: StateSettings = StateSettings()
+    privacy: PrivacySettings = PrivacySettings()
     limits: Limits = field(default_factory=Limits)
     lateness_us: int = 2_000_000
     scopes: Mapping[str, ScopeRules] = field(default_factory=dict)
@@ -271,9 +271,9 @@ class _Reading:
             section, _, name = SCHEMA[pattern].attribute.rpartition(".")
             parts[path.rpartition(".")[0] if pattern.startswith(_SCOPE) else section][name] = value
         return Config(
-            journal=Journal(**parts["journal"]),
-            state=State(**parts["state"]),
-            privacy=Privacy(**parts["privacy"]),
+            journal=JournalSettings(**parts["journal"]),
+            state=StateSettings(**parts["state"]),
+            privacy=PrivacySettings(**parts["privacy"]),
             limits=Limits(**parts["limits"]),
             scopes={name: ScopeRules(name=name, **parts[f"scopes.{name}"]) for name in self._scopes},
             **parts[""],
