@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from session_exporter.journal import JournalReader, JournalWriter
 
 
@@ -48,3 +49,9 @@ def make_reader(directory: Path) -> Iterator[Callable[..., JournalReader]]:
 @pytest.fixture
 def reader(make_reader: Callable[..., JournalReader]) -> JournalReader:
     return make_reader()
+
+
+@pytest.fixture
+def place(directory: Path) -> Path:
+    directory.mkdir()
+    return directory

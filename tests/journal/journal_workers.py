@@ -1,15 +1,21 @@
-"""What the tests of the journal share: events, draining, and workers that are real processes."""
+"""What the tests of the journal share: events, draining, files made by hand, and workers that are real processes."""
 
 import os
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
+
+import msgspec
 
 import session_exporter.journal
-from session_exporter.core.events import Event
+from session_exporter.core.events import Event, Writer
 from session_exporter.journal import Batch, JournalReader
+from session_exporter.journal.frame import HEADER_BYTES, Header, pack_header
 
 REUSED = 2
 _SOURCE_ROOT = Path(session_exporter.journal.__file__).parents[2]
@@ -52,6 +58,32 @@ def until(condition: Callable[[], bool], deadline_s: float = 20.0) -> None:
         assert time.monotonic() < end, "the deadline has passed"
 
 
+STRANGER = "0-1-2"
+GOOD = msgspec.msgpack.encode(fields("good"))
+
+
+def frame(payload, checksum=None, size=None):
+    return (
+        struct.pack(
+            "<II", len(payload) if size is None else size, zlib.crc32(payload) if checksum is None else checksum
+        )
+        + payload
+    )
+
+
+def put_segment(directory, *frames, seq=1, committed=None, writer_id=STRANGER):
+    """A finished segment of a writer that is dead."""
+    body = b"".join(frames)
+    committed = HEADER_BYTES + len(body) if committed is None else committed
+    path = directory / f"{writer_id}.{seq:08d}.seg"
+    path.write_bytes(pack_header(Header(Writer(writer_id), seq, 1, committed)) + body)
+    return path
+
+
+def open_descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
 class Worker:
     """A process that runs a piece of Python; its standard input and output are the conversation with it."""
 
@@ -65,7 +97,7 @@ class Worker:
             text=True,
         )
 
-    def __enter__(self) -> "Worker":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

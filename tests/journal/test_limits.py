@@ -1,12 +1,12 @@
 """Full, forbidden, missing and deleted places: the application goes on, and what it loses is counted."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from journal_workers import Worker, drain, fields, sessions
+from journal_workers import Worker, drain, fields, open_descriptors, sessions
+
 from session_exporter.journal import JournalLimits, JournalWriter
 
 KIB = 1024
@@ -231,11 +231,11 @@ def test_no_descriptor_is_left_open_by_failures(make_writer, directory):
     directory.mkdir()
     clock = Clock()
     writer = make_writer(clock_us=clock, limits=JournalLimits(segment_bytes=1 << 60, directory_limit_bytes=1 << 62))
-    open_before = len(os.listdir("/proc/self/fd"))
+    open_before = open_descriptors()
     for _ in range(10):
         clock.now_us += 1_000_000
         writer.append(fields("lost", clock.now_us))
     assert sum(writer.lost().values()) == 10
     # The control block, and the mapping's duplicate of its descriptor.
-    assert len(os.listdir("/proc/self/fd")) == open_before + 2
+    assert open_descriptors() == open_before + 2
     assert [path.suffix for path in Path(directory).iterdir()] == [".ctl"]

@@ -9,6 +9,7 @@ from itertools import count
 
 import pytest
 from journal_workers import Worker, fields, sessions
+
 from session_exporter.journal import JournalLimits
 from session_exporter.journal.writer import SPILL_MAX
 

@@ -3,6 +3,7 @@ import stat
 
 import pytest
 from journal_workers import drain, fields, sessions, until
+
 from session_exporter.core.events import Created, LookedUp
 from session_exporter.journal import LOST_KINDS, LOST_REASONS, JournalLimits
 from session_exporter.journal.frame import PAYLOAD_BYTES_MAX

@@ -27,6 +27,8 @@ _HOOKS_WORD: Final = _LOST_WORD + _REASONS_MAX * _KINDS_MAX
 _HOOK_WORDS: Final = 6
 _ACTIVE: Final = 4
 _ERRORS: Final = 5
+# What a signed column of 64 bits holds: damaged counts must not break whoever keeps them.
+_COUNT_MAX: Final = (1 << 63) - 1
 _REASON_INDEX: Final = {reason: index for index, reason in enumerate(LOST_REASONS)}
 
 Lost = dict[tuple[str, str], int]
@@ -139,7 +141,9 @@ def parse_control(raw: bytes, *, alive: bool) -> Control:
         raise BadControl(f"magic {magic!r} and version {version}, expected {MAGIC!r} and {VERSION}")
     replica, identity = _text(raw, _REPLICA_AT), _text(raw, _ID_AT)
     words = memoryview(raw[:CONTROL_BYTES]).cast("Q")
-    return Control(Writer(identity, replica, pid), alive, started_at_us, _lost(words), _hooks(raw, words))
+    return Control(
+        Writer(identity, replica, pid), alive, min(started_at_us, _COUNT_MAX), _lost(words), _hooks(raw, words)
+    )
 
 
 def _text(raw: bytes, at: int) -> str:
@@ -150,8 +154,9 @@ def _lost(words: "memoryview") -> Lost:
     found = {}
     for row, reason in enumerate(LOST_REASONS):
         start = _LOST_WORD + row * _KINDS_MAX
-        found.update({(reason, kind): words[start + column] for column, kind in enumerate(LOST_KINDS)})
-    return {key: count for key, count in found.items() if count}
+        counts = (min(words[start + column], _COUNT_MAX) for column in range(len(LOST_KINDS)))
+        found.update({(reason, kind): lost for kind, lost in zip(LOST_KINDS, counts, strict=True)})
+    return {key: lost for key, lost in found.items() if lost}
 
 
 def _hooks(raw: bytes, words: "memoryview") -> Hooks:
@@ -160,5 +165,5 @@ def _hooks(raw: bytes, words: "memoryview") -> Hooks:
         word = _HOOKS_WORD + index * _HOOK_WORDS
         if raw[8 * word]:
             name = _text(raw, 8 * word)[:HOOK_NAME_BYTES_MAX]
-            found[name] = (bool(words[word + _ACTIVE]), words[word + _ERRORS])
+            found[name] = (bool(words[word + _ACTIVE]), min(words[word + _ERRORS], _COUNT_MAX))
     return found

@@ -42,6 +42,8 @@ KIND_INDEX: Final[dict[object, int]] = {kind.__struct_config__.tag: index for in
 # magic, version, flags, crc of what follows the committed length, committed length, sequence number, creation time
 _HEAD: Final = struct.Struct("<8sHHIQQQ")
 _CHECKED_FROM: Final = COMMITTED_OFFSET + 8
+# As for event times.
+_TIME_MAX_US: Final = 9_000_000_000_000_000
 _ID_AT: Final = _HEAD.size
 _ABOUT_AT: Final = _ID_AT + 2 + WRITER_ID_BYTES_MAX
 _ABOUT_BYTES_MAX: Final = HEADER_BYTES - _ABOUT_AT - 2
@@ -115,7 +117,7 @@ def parse_header(raw: bytes) -> Header:
         about = msgspec.msgpack.decode(_counted(raw, _ABOUT_AT, _ABOUT_BYTES_MAX), type=_About)
     except (ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise BadHeader(f"the writer's description is damaged: {error}") from error
-    return Header(Writer(identity, about.replica, about.pid), seq, created_at_us, committed)
+    return Header(Writer(identity, about.replica, about.pid), seq, min(created_at_us, _TIME_MAX_US), committed)
 
 
 def _counted(raw: bytes, at: int, size_bytes_max: int) -> bytes:

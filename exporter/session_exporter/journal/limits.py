@@ -11,6 +11,9 @@ MIB: Final = 1024 * 1024
 # A journal must not be what fills the disk of the application beside it: 16 MiB, on small file systems 1 %.
 FREE_FLOOR_BYTES: Final = 16 * MIB
 FREE_FLOOR_SHARE: Final = 100
+# A limit ends when the sidecar has read on, which it does many times a second; what else fails takes somebody's hand.
+RETRY_LIMITED_US: Final = 50_000
+RETRY_OTHER_US: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,29 @@ class JournalLimits:
     worker_limit_bytes: int = 16 * MIB
     directory_limit_bytes: int = 256 * MIB
     segment_bytes: int = SEGMENT_BYTES
+
+
+class Refusal:
+    """Why a writer could not have another segment, and when it may try again.
+
+    Attributes:
+        reason: One of `LOST_REASONS`; `""` when nothing was refused.
+    """
+
+    __slots__ = ("_until_us", "reason")
+
+    def __init__(self) -> None:
+        self.reason = ""
+        self._until_us = 0
+
+    def note(self, reason: str, now_us: int) -> None:
+        """Remember the outcome of a try; an empty reason is success."""
+        self.reason = reason
+        self._until_us = now_us + (RETRY_LIMITED_US if reason.endswith("_limit") else RETRY_OTHER_US)
+
+    def is_over(self, now_us: int) -> bool:
+        """Whether it is time to try; so it is when the clock was set back."""
+        return not self.reason or not 0 < self._until_us - now_us <= RETRY_OTHER_US
 
 
 def limit_reached(directory: Path, writer_id: str, limits: JournalLimits) -> str:

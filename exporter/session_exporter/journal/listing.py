@@ -81,7 +81,7 @@ class Listing:
             return
         found = _NAME.fullmatch(name)
         if found is None:
-            raise Unreadable(f"{self._directory / name}: not a name that the journal uses")
+            raise Unreadable(f"{self._directory}: {name!r} is not a name that the journal uses")
         if found["seq"] is None:
             self._source(found["writer"]).has_control = True
             return

@@ -45,6 +45,7 @@ class Segment:
     """
 
     __slots__ = (
+        "_end",
         "_fd",
         "_owners",
         "committed",
@@ -74,6 +75,8 @@ class Segment:
         self.created_at_us = header.created_at_us
         self.committed = self.position = HEADER_BYTES
         self.final = False
+        # Where the file was found to end before its committed length did.
+        self._end = _OFFSET_MAX
 
     @property
     def key(self) -> Key:
@@ -93,7 +96,7 @@ class Segment:
         """
         raw = self._pread(8, COMMITTED_OFFSET)
         # Never back, and never beyond what can be an offset: the bytes may be anything.
-        self.committed = max(self.committed, min(int.from_bytes(raw, "little"), _OFFSET_MAX))
+        self.committed = max(self.committed, min(int.from_bytes(raw, "little"), self._end))
 
     def chunk(self, max_bytes: int) -> bytes:
         """The next committed bytes, at most `max_bytes`; fewer when the file ends before it should.
@@ -114,7 +117,7 @@ class Segment:
             self.position += damaged
         elif len(chunk) < min(self.unread_bytes, FRAME_BYTES + PAYLOAD_BYTES_MAX):
             # The file was cut: there will never be more.
-            self.committed = self.position = self.position + len(chunk)
+            self.committed = self.position = self._end = self.position + len(chunk)
         else:
             self.position = self.committed
 

@@ -26,15 +26,13 @@ from session_exporter.journal.frame import (
     KIND_INDEX,
     PAYLOAD_BYTES_MAX,
 )
-from session_exporter.journal.limits import JournalLimits
+from session_exporter.journal.limits import JournalLimits, Refusal
 
 Fields: TypeAlias = tuple[object, ...]
 
 SPILL_MAX: Final = 1024
-# How often a writer looks whether its files were deleted under it, and retries what failed; microseconds.
+# How often a writer looks whether its files were deleted under it.
 CHECK_EVERY_US: Final = 1_000_000
-RETRY_LIMITED_US: Final = 50_000
-RETRY_UNAVAILABLE_US: Final = 1_000_000
 _CLOSE: Final[Fields] = ()
 _SMALL_MAX: Final = 512
 # A segment without room, for a writer that has none: whatever is appended takes the slow way.
@@ -59,29 +57,6 @@ class JournalWriter:
         replica: The host or pod name; `$HOSTNAME` or the kernel's by default.
         clock_us: The time in microseconds since the epoch.
     """
-
-    __slots__ = (
-        "__weakref__",
-        "_block",
-        "_busy",
-        "_clock_us",
-        "_closed",
-        "_directory",
-        "_files",
-        "_guard",
-        "_limits",
-        "_lock",
-        "_map",
-        "_pid",
-        "_refusal",
-        "_replica",
-        "_retry_at_us",
-        "_room",
-        "_spill",
-        "_uncounted",
-        "_wiping",
-        "_words",
-    )
 
     def __init__(
         self,
@@ -114,8 +89,7 @@ class JournalWriter:
         self._words: memoryview[int] = _NO_SEGMENT
         self._map = _NO_MAP
         self._files: WriterFiles | None = None
-        self._refusal = ""
-        self._retry_at_us = 0
+        self._refusal = Refusal()
         self._pid = os.getpid()
 
     @property
@@ -259,26 +233,23 @@ class JournalWriter:
         if self._closed:
             return "unavailable"
         self._count_uncounted()
-        if self._refusal and 0 < self._retry_at_us - now_us <= RETRY_UNAVAILABLE_US:
-            return self._refusal
+        if not self._refusal.is_over(now_us):
+            return self._refusal.reason
         if self._files and not self._files.are_linked():
             self._leave_files()
         self._words = _NO_SEGMENT
         if self._open_files(now_us) and self._files:
-            self._refusal = self._files.rotate(self._limits, now_us)
-        if self._refusal:
-            limited = self._refusal.endswith("_limit")
-            self._retry_at_us = now_us + (RETRY_LIMITED_US if limited else RETRY_UNAVAILABLE_US)
-        elif self._files and self._files.segment:
+            self._refusal.note(self._files.rotate(self._limits, now_us), now_us)
+        if not self._refusal.reason and self._files and self._files.segment:
             self._map = self._files.segment.map
             self._words = self._files.segment.words
-        return self._refusal
+        return self._refusal.reason
 
     def _open_files(self, now_us: int) -> bool:
         if self._files is None:
             files = WriterFiles(self._directory, self._replica, now_us)
-            self._refusal = files.open(self._block)
-            if not self._refusal:
+            self._refusal.note(files.open(self._block), now_us)
+            if not self._refusal.reason:
                 # From here on counts go to the file; what was counted before is added, so that none falls between.
                 self._files, waiting, self._block = files, self._block, files.block
                 self._block.add_counts_of(waiting)
