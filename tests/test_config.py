@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from session_exporter import config as config_module
-from session_exporter.config import SCHEMA, UNSUPPORTED, Config, JournalSettings, load, parse
+from session_exporter.config import (
+    SCHEMA,
+    UNSUPPORTED,
+    Config,
+    JournalSettings,
+    PrivacySettings,
+    StateSettings,
+    load,
+    parse,
+)
 from session_exporter.core.scopes import Limits, ScopeRules
 from session_exporter.errors import ConfigError
 
@@ -61,14 +70,14 @@ def test_every_key_arrives_where_it_belongs() -> None:
     )
     assert config == Config(
         journal=JournalSettings(Path("/run/a"), 1 << 20, 10_000_000),
-        state=config_module.State(Path("/var/b")),
+        state=StateSettings(Path("/var/b")),
         lateness_us=500_000,
         scopes={
             "chat": ScopeRules("chat", "many", 3_000_000, 5_400_000_000, 0.5, frozenset({"rotated", "completed"})),
             "empty": ScopeRules("empty"),
         },
         limits=Limits(1000, 5, 7, 2 * 86_400_000_000),
-        privacy=config_module.Privacy(show_ids=True, key_file=Path("/etc/key")),
+        privacy=PrivacySettings(show_ids=True, key_file=Path("/etc/key")),
         replica="pod-3",
     )
 

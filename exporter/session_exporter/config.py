@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from session_exporter import yamlkinds as kinds
 from session_exporter.core.scopes import DEFAULT_SCOPE, END_REASONS, OTHER_SCOPE, Limits, ScopeRules
 from session_exporter.errors import ConfigError
-from session_exporter.yamlsource import DOCUMENT_BYTES_MAX, Report, Value, compose, shown
+from session_exporter.yamlsource import DOCUMENT_BYTES_MAX, Problems, Value, compose, shown
 
 # Every scope is a label value of most metrics.
 SCOPES_MAX: Final = 100
@@ -180,18 +180,18 @@ def parse(text: str, source: str) -> Config:
     document = compose(text, source)
     if document is None:
         return Config()
-    reading = _Reading(Report(source))
+    reading = _Reading(Problems(source))
     reading.section(document, "")
     reading.check_sums()
-    reading.report.raise_any()
+    reading.problems.raise_any()
     return reading.config()
 
 
 class _Reading:
-    """One pass over a document: found values by path, problems in the report."""
+    """One pass over a document: found values by path, problems by line."""
 
-    def __init__(self, report: Report) -> None:
-        self.report = report
+    def __init__(self, problems: Problems) -> None:
+        self.problems = problems
         self._found: dict[str, tuple[Any, Value]] = {}
         self._scopes: list[str] = []
 
@@ -199,7 +199,7 @@ class _Reading:
         """Read a mapping; an empty one may be left out or written as nothing at all."""
         if value.shape not in {"mapping", "null"}:
             self._refuse(value, "expected a mapping of keys to values")
-        for name, entry in value.entries(self.report):
+        for name, entry in value.entries(self.problems):
             self._entry(name, entry, self._pattern(name, entry, pattern))
 
     def _pattern(self, name: str, entry: Value, parent: str) -> str:
@@ -208,14 +208,15 @@ class _Reading:
             leaf = name if "." not in name else "?"
             return f"{parent}.{leaf}" if parent else leaf
         if name == OTHER_SCOPE:
-            self.report.add(entry.line, entry.path, "a reserved name: sessions of undeclared scopes are counted there")
+            reserved = "a reserved name: sessions of undeclared scopes are counted there"
+            self.problems.add(entry.line, entry.path, reserved)
         elif SCOPE_NAME.fullmatch(name) is None:
             expected = "expected a name of 1 to 64 of a-z, 0-9 and _, a letter first"
-            self.report.add(entry.line, entry.path, f"not a scope name: {expected}")
+            self.problems.add(entry.line, entry.path, f"not a scope name: {expected}")
         else:
             self._scopes.append(name)
             if len(self._scopes) == SCOPES_MAX + 1:
-                self.report.add(entry.line, _SCOPES, f"too many scopes: expected at most {SCOPES_MAX}")
+                self.problems.add(entry.line, _SCOPES, f"too many scopes: expected at most {SCOPES_MAX}")
         return _SCOPE
 
     def _entry(self, name: str, entry: Value, pattern: str) -> None:
@@ -224,11 +225,11 @@ class _Reading:
         elif pattern in SCHEMA:
             self._leaf(entry, SCHEMA[pattern].kind)
         elif pattern in UNSUPPORTED:
-            self.report.add(entry.line, entry.path, "not supported by this version")
-        elif self.report.full:
-            self.report.add(entry.line, entry.path, "unknown key")
+            self.problems.add(entry.line, entry.path, "not supported by this version")
+        elif self.problems.full:
+            self.problems.add(entry.line, entry.path, "unknown key")
         else:
-            self.report.add(entry.line, entry.path, f"unknown key: {_suggestion(name, pattern)}")
+            self.problems.add(entry.line, entry.path, f"unknown key: {_suggestion(name, pattern)}")
 
     def _leaf(self, entry: Value, kind: kinds.Kind) -> None:
         try:
@@ -237,7 +238,7 @@ class _Reading:
             self._refuse(error.value, str(error))
 
     def _refuse(self, value: Value, expected: str) -> None:
-        self.report.add(value.line, value.path or "the document", f"value {value.shown}: {expected}")
+        self.problems.add(value.line, value.path or "the document", f"value {value.shown}: {expected}")
 
     def check_sums(self) -> None:
         """Check what one value demands of another, when each is right by itself."""
@@ -249,13 +250,13 @@ class _Reading:
     def _at_least(self, path: str, terms: tuple[str, ...], meaning: str) -> None:
         paths = (path, *terms)
         entries = [self._found[each][1] for each in paths if each in self._found]
-        if not entries or not self.report.paths.isdisjoint(paths):
+        if not entries or not self.problems.paths.isdisjoint(paths):
             return
         least = sum(self._value(term) for term in terms)
         if self._value(path) < least:
             kind = SCHEMA[_pattern_of(path)].kind
             value = entries[0].shown if path in self._found else f"{kind.show(self._value(path))} (the default)"
-            self.report.add(entries[0].line, path, f"value {value}: expected at least {meaning}, {kind.show(least)}")
+            self.problems.add(entries[0].line, path, f"value {value}: expected at least {meaning}, {kind.show(least)}")
 
     def _value(self, path: str) -> Any:
         if path in self._found:
@@ -264,7 +265,7 @@ class _Reading:
         return attrgetter(SCHEMA[pattern].attribute)(ScopeRules() if pattern.startswith(_SCOPE) else Config())
 
     def config(self) -> Config:
-        """Build the configuration from what was found; only after the report has stayed empty."""
+        """Build the configuration from what was found; to be called only when there are no problems."""
         parts: dict[str, dict[str, Any]] = defaultdict(dict)
         for path, (value, _) in self._found.items():
             pattern = _pattern_of(path)

@@ -33,7 +33,7 @@ _SHAPES: Final = {
 }
 
 
-class Report:
+class Problems:
     """The problems of one document, in the order found; the first `PROBLEMS_MAX` are kept, the rest counted."""
 
     def __init__(self, source: str) -> None:
@@ -107,7 +107,7 @@ class Value:
         nodes = self.node.value if self.shape == "list" else []
         return [Value(node, f"{self.path}[{i}]", _line(node)) for i, node in enumerate(nodes)]
 
-    def entries(self, report: Report) -> "Iterator[tuple[str, Value]]":
+    def entries(self, problems: Problems) -> "Iterator[tuple[str, Value]]":
         """The entries of a mapping, in order; keys that are no text or appear twice are reported and left out.
 
         Another shape has none.
@@ -118,9 +118,9 @@ class Value:
             path = f"{self.path}.{shown(name)}" if self.path else shown(name)
             entry = Value(node, path, _line(key))
             if _shape(key) != "text" or not name:
-                report.add(entry.line, path, "expected a text as key (put quotes around it; merge keys are not read)")
+                problems.add(entry.line, path, "expected a text as key (put quotes around it; merge keys are not read)")
             elif name in first_lines:
-                report.add(entry.line, path, f"duplicate key: expected once, but line {first_lines[name]} has it too")
+                problems.add(entry.line, path, f"duplicate key: expected once, but line {first_lines[name]} has it too")
             else:
                 first_lines[name] = entry.line
                 yield name, entry
