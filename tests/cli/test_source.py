@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from session_exporter.cli.client import Sidecar
-from session_exporter.cli.source import Question, Source
+from session_exporter.cli.source import DocumentSource, Question
 from session_exporter.cli.view_metrics import main
 from session_exporter.errors import PeerError, StateError
 
@@ -43,7 +43,7 @@ def state(documents: Any, monkeypatch: pytest.MonkeyPatch) -> RecordingState:
 
 
 def test_the_state_is_read_when_no_sidecar_answers(state: RecordingState, dead_url: str, tmp_path: Path) -> None:
-    source = Source(Sidecar.at(dead_url), state_directory=tmp_path)
+    source = DocumentSource(Sidecar.at(dead_url), state_directory=tmp_path)
     answer = source.summary(Question(60.0, scope="web"))
     assert answer.document is state.document
     assert state.asked == [(tmp_path, {"since_s": 60.0, "scope": "web"})]
@@ -53,7 +53,7 @@ def test_the_state_is_read_when_no_sidecar_answers(state: RecordingState, dead_u
 
 
 def test_the_incidents_are_read_from_the_state_too(state: RecordingState, dead_url: str, tmp_path: Path) -> None:
-    source = Source(Sidecar.at(dead_url), state_directory=tmp_path)
+    source = DocumentSource(Sidecar.at(dead_url), state_directory=tmp_path)
     question = Question(60.0, kind="context_loss", cause="same_request", limit=3)
     assert source.incidents(question).document == {"incidents": state.document["incidents"]}
     asked = {"since_s": 60.0, "scope": None, "kind": "context_loss", "cause": "same_request", "limit": 3}
@@ -71,14 +71,14 @@ def test_a_named_state_is_read_without_asking_any_sidecar(state: RecordingState,
 def test_the_configuration_names_the_state(state: RecordingState, dead_url: str, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(f"state: {{directory: {tmp_path / 'state'}}}\n")
-    Source(Sidecar.at(dead_url), config_file=config).summary(Question(60.0))
+    DocumentSource(Sidecar.at(dead_url), config_file=config).summary(Question(60.0))
     assert [directory for directory, _ in state.asked] == [tmp_path / "state"]
 
 
 def test_a_sidecar_that_answers_wrongly_is_not_passed_over(state: RecordingState, server: Any, tmp_path: Path) -> None:
     server.summary(b'{"error": "not ready"}', 503)
     with pytest.raises(PeerError, match="not ready"):
-        Source(Sidecar.at(server.url), state_directory=tmp_path).summary(Question(60.0))
+        DocumentSource(Sidecar.at(server.url), state_directory=tmp_path).summary(Question(60.0))
     assert state.asked == []
 
 
@@ -103,7 +103,7 @@ def test_a_state_that_cannot_be_read_is_exit_code_2(
 def test_when_neither_answers_both_are_named(state: RecordingState, dead_url: str, tmp_path: Path) -> None:
     state.document = StateError("there is no state in /x")
     with pytest.raises(StateError, match=f"no sidecar answers at {dead_url}.*; and there is no state in /x"):
-        Source(Sidecar.at(dead_url), state_directory=tmp_path).summary(Question(60.0))
+        DocumentSource(Sidecar.at(dead_url), state_directory=tmp_path).summary(Question(60.0))
 
 
 def test_a_mistake_of_our_own_never_looks_like_a_judgement(state: RecordingState, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ class ScopeSummary(msgspec.Struct, frozen=True):
     active_users: Count = 0
 
 
-class Minute(msgspec.Struct, frozen=True):
+class ShownMinute(msgspec.Struct, frozen=True):
     """What happened in the minute that began at `minute` (ISO 8601, UTC)."""
 
     minute: str
@@ -74,7 +74,7 @@ class Summary(msgspec.Struct, frozen=True):
     version: str = ""
     problems: list[str] = []
     scopes: dict[str, ScopeSummary] = {}
-    minutes: list[Minute] = []
+    minutes: list[ShownMinute] = []
     exporter: Exporter = msgspec.field(default_factory=Exporter)
 
     @property
@@ -96,7 +96,7 @@ class Create(msgspec.Struct, frozen=True):
     call_sites: list[str] = []
 
 
-class Incident(msgspec.Struct, frozen=True):
+class ShownIncident(msgspec.Struct, frozen=True):
     """The evidence of one duplicate (`cause`) or loss (`reason`, `expected`, `actual`)."""
 
     id: str
@@ -114,7 +114,7 @@ class Incident(msgspec.Struct, frozen=True):
 
 
 class _Incidents(msgspec.Struct, frozen=True):
-    incidents: list[Incident]
+    incidents: list[ShownIncident]
 
 
 def summary_of(document: Mapping[str, Any]) -> Summary:
@@ -126,7 +126,7 @@ def summary_of(document: Mapping[str, Any]) -> Summary:
     return _converted(document, Summary, "summary")
 
 
-def incidents_of(document: Mapping[str, Any]) -> list[Incident]:
+def incidents_of(document: Mapping[str, Any]) -> list[ShownIncident]:
     """Convert `{"incidents": [...]}`, keeping the order.
 
     Raises:

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from session_exporter.cli.documents import Incident, Minute, Summary
+from session_exporter.cli.documents import ShownIncident, ShownMinute, Summary
 from session_exporter.cli.plain import Marks, encodable, inert, inert_lines, window_text
 from session_exporter.cli.report import health_lines, total_lines
 from session_exporter.cli.stories import gap_text, moment, time_text
@@ -24,7 +24,7 @@ _VERDICTS: Final = {
     False: ("UNHEALTHY", "bold red"),
     None: ("CANNOT TELL", "bold yellow"),
 }
-_SERIES: Final[tuple[tuple[str, Callable[[Minute], int], str], ...]] = (
+_SERIES: Final[tuple[tuple[str, Callable[[ShownMinute], int], str], ...]] = (
     ("creates", lambda minute: minute.creates, "cyan"),
     ("reuses", lambda minute: minute.reuses, "green"),
     ("duplicates", lambda minute: minute.rapid_duplicate_creates, "red"),
@@ -107,7 +107,7 @@ def _sparklines(summary: Summary, marks: Marks, columns: int) -> Iterable[Text]:
         yield line
 
 
-def per_column(summary: Summary, count: Callable[[Minute], int], columns: int) -> list[int]:
+def per_column(summary: Summary, count: Callable[[ShownMinute], int], columns: int) -> list[int]:
     """Spread the minutes of the window, oldest first, over at most `columns` columns, each the sum of its minutes."""
     minutes = [(at, count(minute)) for minute in summary.minutes if (at := moment(minute.minute))]
     end = moment(summary.generated_at) or max((at for at, _ in minutes), default=None)
@@ -131,7 +131,7 @@ def spark(counts: Sequence[int], sparks: str) -> str:
     return "".join(sparks[-(-count * steps // peak) if count else 0] for count in counts)
 
 
-def _newest(incidents: Sequence[Incident]) -> Iterable[Text]:
+def _newest(incidents: Sequence[ShownIncident]) -> Iterable[Text]:
     if not incidents:
         return
     yield Text("")
@@ -139,13 +139,13 @@ def _newest(incidents: Sequence[Incident]) -> Iterable[Text]:
     yield from (_cropped(f"  {_brief(incident)}") for incident in incidents)
 
 
-def _brief(incident: Incident) -> str:
+def _brief(incident: ShownIncident) -> str:
     at = moment(incident.at)
     time_of_day = f"{at:%H:%M:%S}" if at else "?"
     facts = (incident.cause or incident.reason, incident.scope, gap_text(incident.gap_ms), incident.user, incident.id)
     return "  ".join((time_of_day, incident_name(incident), *(inert(fact) for fact in facts if fact)))
 
 
-def incident_name(incident: Incident) -> str:
+def incident_name(incident: ShownIncident) -> str:
     """A short word for an incident's kind: `duplicate`, `loss`; another kind's own name."""
     return {"rapid_duplicate_create": "duplicate", "context_loss": "loss"}.get(incident.kind, inert(incident.kind))

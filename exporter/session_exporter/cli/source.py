@@ -33,7 +33,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DocumentSource:
     """Who is asked, in order: the sidecar, then the state in its directory.
 
     Attributes:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from session_exporter.cli.documents import Create, Incident, incidents_of
+from session_exporter.cli.documents import Create, ShownIncident, incidents_of
 from session_exporter.cli.plain import inert
 
 
@@ -20,12 +20,12 @@ def stories(document: Mapping[str, Any]) -> str:
     return "\n\n".join("\n".join(_story(incident)) for incident in incidents_of(document))
 
 
-def _story(incident: Incident) -> list[str]:
+def _story(incident: ShownIncident) -> list[str]:
     head = f"{time_text(incident.at)}  {inert(incident.kind)}  {inert(incident.id)}"
     return [head, f"  {_facts(incident)}", *_loss_lines(incident), *_create_lines(incident)]
 
 
-def _facts(incident: Incident) -> str:
+def _facts(incident: ShownIncident) -> str:
     facts = {
         "cause": incident.cause,
         "reason": incident.reason,
@@ -43,13 +43,13 @@ def gap_text(gap_ms: float | None) -> str:
     return f"{gap_ms:.1f} ms" if abs(gap_ms) < 1000 else f"{gap_ms / 1000:.2f} s"  # noqa: PLR2004 - ms per s
 
 
-def _loss_lines(incident: Incident) -> list[str]:
+def _loss_lines(incident: ShownIncident) -> list[str]:
     ids = {"expected": incident.expected, "got": incident.actual}
     text = "  ".join(f"{name} {inert(value)}" for name, value in ids.items() if value)
     return [f"  {text}"] if text else []
 
 
-def _create_lines(incident: Incident) -> list[str]:
+def _create_lines(incident: ShownIncident) -> list[str]:
     first = moment(incident.creates[0].at) if incident.creates else None
     offsets = [_offset(first, moment(create.at)) for create in incident.creates]
     width = max(map(len, offsets), default=0)

@@ -21,7 +21,7 @@ from session_exporter.cli.client import DEFAULT_URL, Sidecar
 from session_exporter.cli.documents import incidents_of
 from session_exporter.cli.plain import Marks, encodable, inert_lines, marks_for, window_text
 from session_exporter.cli.report import report
-from session_exporter.cli.source import Question, Source
+from session_exporter.cli.source import DocumentSource, Question
 from session_exporter.cli.stories import stories
 from session_exporter.cli.watch import CANNOT_TELL, NEWEST, Reading, View, look, watch
 from session_exporter.core.scopes import CAUSES
@@ -81,13 +81,13 @@ class Asked:
         pairs = {field.name: (getattr(self, field.name), getattr(outer, field.name)) for field in fields(self)}
         return type(self)(**{name: given if own is None else own for name, (own, given) in pairs.items()})
 
-    def source(self) -> Source:
+    def source(self) -> DocumentSource:
         """Who is asked: what was named; else the sidecar at the default address, and then the state."""
         if self.url is not None:
-            return Source(self.url, is_only=True)
+            return DocumentSource(self.url, is_only=True)
         if self.state_directory is not None:
-            return Source(None, state_directory=self.state_directory)
-        return Source(config_file=self.config_file)
+            return DocumentSource(None, state_directory=self.state_directory)
+        return DocumentSource(config_file=self.config_file)
 
     def arguments(self) -> list[str]:
         """What to type to ask the same source about the same scope again; without passwords."""

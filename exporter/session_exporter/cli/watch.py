@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from session_exporter.cli.documents import Incident, Summary, incidents_of, summary_of
-from session_exporter.cli.source import Question, Source
+from session_exporter.cli.documents import ShownIncident, Summary, incidents_of, summary_of
+from session_exporter.cli.source import DocumentSource, Question
 from session_exporter.errors import SessionExporterError
 
 HEALTHY: Final = 0
@@ -28,7 +28,7 @@ class Reading:
 
     document: dict[str, Any]
     summary: Summary
-    incidents: tuple[Incident, ...] = ()
+    incidents: tuple[ShownIncident, ...] = ()
     origin: str = ""
     note: str = ""
 
@@ -48,8 +48,8 @@ class View:
         return exit_code(healthy=self.reading.summary.healthy)
 
 
-def look(source: Source, question: Question, *, newest: int = NEWEST) -> Reading:
-    """Ask once, for the summary and, unless `newest` is 0, that many incidents; raises as `Source.summary` does."""
+def look(source: DocumentSource, question: Question, *, newest: int = NEWEST) -> Reading:
+    """Ask once, for the summary and, unless `newest` is 0, that many incidents; raises as `summary` does."""
     answer = source.summary(question)
     reading = Reading(answer.document, summary_of(answer.document), origin=answer.origin, note=answer.note)
     if newest == 0:
