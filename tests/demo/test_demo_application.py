@@ -19,7 +19,7 @@ import pytest
 from session_exporter.demo.application import Chat, Message
 from session_exporter.demo.children import WORKERS, Home, running, workers
 from session_exporter.demo.findings import Truth, read_truth
-from session_exporter.demo.sessions import Outage, ProgressServiceError, RacySessions, RepairedSessions, Session
+from session_exporter.demo.sessions import Outage, ProgressServiceError, RacySessions, RepairedSessions, UserSessions
 from session_exporter.demo.store import CONVERSATION, PROGRESS_UPDATE, Database
 from session_exporter.demo.traffic import Plan, Tally, drive
 from session_exporter.errors import PeerError
@@ -163,7 +163,7 @@ class TestSessionServices:
             assert asyncio.run(talk(chat)) == ["greeting", "tasks", "tasks", "farewell"]
 
 
-async def _three_at_once(call: Callable[[str], Coroutine[Any, Any, Session]]) -> list[Session]:
+async def _three_at_once(call: Callable[[str], Coroutine[Any, Any, UserSessions]]) -> list[UserSessions]:
     return await asyncio.gather(call("ada"), call("ada"), call("ada"))
 
 

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from aiohttp import web
 
-from session_exporter.demo.sessions import ProgressServiceError, Session, SessionService
+from session_exporter.demo.sessions import ProgressServiceError, SessionService, UserSessions
 from session_exporter.demo.store import CONVERSATION, Database
 from session_exporter.tracker import SessionTracker
 
@@ -62,7 +62,7 @@ class ChatPipeline:
         self._sessions = sessions
         self._database = database
 
-    async def run(self, message: Message, session: Session | None) -> None:
+    async def run(self, message: Message, session: UserSessions | None) -> None:
         """Count the message; fetches the session when none is passed."""
         session = session or await self._sessions.get_or_create_session(message.user)
         self._database.count_message(session.conversation)
@@ -75,7 +75,7 @@ class MessageHandler:
         self._sessions = sessions
         self._database = database
 
-    async def handle(self, message: Message, session: Session | None) -> Session:
+    async def handle(self, message: Message, session: UserSessions | None) -> UserSessions:
         """Remember the project that the message picks; fetches the session when none is passed."""
         session = session or await self._sessions.get_or_create_session(message.user)
         if message.picked:
@@ -91,7 +91,7 @@ class TaskAction:
         self._database = database
         self._tracker = tracker
 
-    async def perform(self, message: Message, session: Session | None) -> Reply:
+    async def perform(self, message: Message, session: UserSessions | None) -> Reply:
         """Answer the message; fetches the session when none is passed."""
         session = session or await self._sessions.get_or_create_session(message.user)
         project = message.picked or session.project
@@ -103,7 +103,7 @@ class TaskAction:
         self._database.show_progress(session.progress_update, project)
         return Reply("tasks", TASKS[project])
 
-    def _suspect_lost_context(self, message: Message, session: Session) -> None:
+    def _suspect_lost_context(self, message: Message, session: UserSessions) -> None:
         expected = self._database.conversation_with_project(message.user)
         if expected is not None:
             self._tracker.context_lost(message.user, expected=expected, actual=session.conversation, scope=CONVERSATION)
@@ -142,7 +142,7 @@ class Chat:
                 self._sessions.end(used)
             return reply
 
-    async def _through_all_stages(self, message: Message, session: Session | None) -> tuple[Session, Reply]:
+    async def _through_all_stages(self, message: Message, session: UserSessions | None) -> tuple[UserSessions, Reply]:
         pipeline = asyncio.ensure_future(self._pipeline.run(message, session))
         handler = asyncio.ensure_future(self._handler.handle(message, session))
         action = asyncio.ensure_future(self._action.perform(message, session))

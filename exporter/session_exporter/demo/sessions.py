@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from session_exporter.demo.store import CONVERSATION, PROGRESS_UPDATE, Database, Row
+from session_exporter.demo.store import CONVERSATION, PROGRESS_UPDATE, Database, SessionRow
 from session_exporter.tracker import SessionTracker
 
 # SQLite answers in microseconds; the database of a real deployment is a network away.
@@ -36,7 +36,7 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class UserSessions:
     """The sessions of one user, as a message finds them.
 
     Attributes:
@@ -53,14 +53,14 @@ class Session:
 class SessionService(Protocol):
     """What the application asks of either implementation."""
 
-    async def get_or_create_session(self, user: str) -> Session:
+    async def get_or_create_session(self, user: str) -> UserSessions:
         """Return the user's session, a new one when there is none.
 
         Raises:
             ProgressServiceError: The injected failure.
         """
 
-    def end(self, session: Session) -> None:
+    def end(self, session: UserSessions) -> None:
         """End a session whose user said goodbye."""
 
 
@@ -72,13 +72,13 @@ class _TrackedSessions:
         self._tracker = tracker
         self._outage = outage
 
-    async def _look_up(self, scope: str, user: str) -> Row | None:
+    async def _look_up(self, scope: str, user: str) -> SessionRow | None:
         await asyncio.sleep(ROUND_TRIP_S)
         row = self._database.find(scope, user)
         self._tracker.looked_up(user, row.id if row else None, scope=scope)
         return row
 
-    def end(self, session: Session) -> None:
+    def end(self, session: UserSessions) -> None:
         """End a session whose user said goodbye."""
         both = ((CONVERSATION, session.conversation), (PROGRESS_UPDATE, session.progress_update))
         with self._database.transaction():
@@ -91,7 +91,7 @@ class _TrackedSessions:
 class RacySessions(_TrackedSessions):
     """Looks up, then inserts: right until two callers look up at once; and a failure halfway leaves an orphan."""
 
-    async def get_or_create_session(self, user: str) -> Session:
+    async def get_or_create_session(self, user: str) -> UserSessions:
         """See `SessionService`."""
         conversation = await self._look_up(CONVERSATION, user)
         if conversation is None:
@@ -100,9 +100,9 @@ class RacySessions(_TrackedSessions):
         progress = await self._look_up(PROGRESS_UPDATE, user)
         if progress is None:
             progress = await self._create(PROGRESS_UPDATE, user, conversation.id)
-        return Session(conversation.id, progress.id, conversation.project)
+        return UserSessions(conversation.id, progress.id, conversation.project)
 
-    async def _create(self, scope: str, user: str, *conversation: str) -> Row:
+    async def _create(self, scope: str, user: str, *conversation: str) -> SessionRow:
         await asyncio.sleep(ROUND_TRIP_S)  # whoever looks up meanwhile finds nothing either
         row = self._database.insert(scope, user, *conversation)
         self._tracker.created(user, row.id, scope=scope)
@@ -112,15 +112,15 @@ class RacySessions(_TrackedSessions):
 class RepairedSessions(_TrackedSessions):
     """Looks up, then inserts unless somebody was faster: a unique index decides, one transaction holds both creates."""
 
-    async def get_or_create_session(self, user: str) -> Session:
+    async def get_or_create_session(self, user: str) -> UserSessions:
         """See `SessionService`."""
         conversation = await self._look_up(CONVERSATION, user)
         progress = await self._look_up(PROGRESS_UPDATE, user) if conversation else None
         if conversation is None or progress is None:
             conversation, progress = await self._create_both(user)
-        return Session(conversation.id, progress.id, conversation.project)
+        return UserSessions(conversation.id, progress.id, conversation.project)
 
-    async def _create_both(self, user: str) -> tuple[Row, Row]:
+    async def _create_both(self, user: str) -> tuple[SessionRow, SessionRow]:
         await asyncio.sleep(ROUND_TRIP_S)
         with self._database.transaction():
             conversation, new_conversation = self._database.insert_unless_active(CONVERSATION, user)
@@ -132,7 +132,7 @@ class RepairedSessions(_TrackedSessions):
         self._report(PROGRESS_UPDATE, user, progress, is_new=new_progress)
         return conversation, progress
 
-    def _report(self, scope: str, user: str, row: Row, *, is_new: bool) -> None:
+    def _report(self, scope: str, user: str, row: SessionRow, *, is_new: bool) -> None:
         if is_new:
             self._tracker.created(user, row.id, scope=scope)
         else:  # somebody was faster, and the work goes on with theirs
