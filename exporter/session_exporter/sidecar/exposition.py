@@ -12,7 +12,7 @@ from session_exporter.core.scopes import CAUSES, END_REASONS, LOSS_REASONS
 from session_exporter.core.totals import Exemplar, Histogram, ScopeTotals
 from session_exporter.sidecar.snapshot import EVENT_KINDS, HOOK_STATES, LOST, ExporterTotals, Snapshot
 
-__all__ = ["METRICS", "Metric", "Row", "Source", "sample_names"]
+__all__ = ["METRICS", "Metric", "Row", "SampleSource", "sample_names"]
 
 
 class Row(NamedTuple):
@@ -34,7 +34,7 @@ class Row(NamedTuple):
 Rows: TypeAlias = Callable[[Snapshot], Iterable[Row]]
 
 
-class Source(NamedTuple):
+class SampleSource(NamedTuple):
     """Where a metric comes from: its label names, and what gives all its label sets from the first snapshot on."""
 
     labels: tuple[str, ...]
@@ -56,21 +56,21 @@ class Metric:
     name: str
     kind: Literal["counter", "gauge", "histogram", "info"]
     help: str
-    source: Source
+    source: SampleSource
     called: str = ""
 
 
-def _per_scope(value: Callable[[ScopeTotals], float | Histogram], exemplar: str = "") -> Source:
+def _per_scope(value: Callable[[ScopeTotals], float | Histogram], exemplar: str = "") -> SampleSource:
     def rows(snapshot: Snapshot) -> Iterable[Row]:
         for name, totals in sorted(snapshot.ledger.scopes.items()):
             yield Row((name,), value(totals), totals.born_us, totals.exemplars.get(exemplar))
 
-    return Source(("scope",), rows)
+    return SampleSource(("scope",), rows)
 
 
 def _per_scope_and(
     label: str, words: Sequence[str], counts: Callable[[ScopeTotals], dict[str, int]], exemplar: str = ""
-) -> Source:
+) -> SampleSource:
     def rows(snapshot: Snapshot) -> Iterable[Row]:
         for name, totals in sorted(snapshot.ledger.scopes.items()):
             known = counts(totals)
@@ -78,11 +78,11 @@ def _per_scope_and(
                 seen = totals.exemplars.get(f"{exemplar}:{word}")
                 yield Row((name, word), known.get(word, 0), totals.born_us, seen)
 
-    return Source(("scope", label), rows)
+    return SampleSource(("scope", label), rows)
 
 
-def _one(value: Callable[[Snapshot], float | Histogram]) -> Source:
-    return Source((), lambda snapshot: [Row((), value(snapshot), snapshot.exporter.born_us)])
+def _one(value: Callable[[Snapshot], float | Histogram]) -> SampleSource:
+    return SampleSource((), lambda snapshot: [Row((), value(snapshot), snapshot.exporter.born_us)])
 
 
 def _build_info(snapshot: Snapshot) -> Iterable[Row]:
@@ -206,7 +206,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         "session_exporter_build_info",
         "info",
         "The running version, and the Python it runs on.",
-        Source(("version", "python_version"), _build_info),
+        SampleSource(("version", "python_version"), _build_info),
     ),
     Metric(
         "session_exporter_workers",
@@ -218,13 +218,13 @@ METRICS: Final[tuple[Metric, ...]] = (
         "session_exporter_events_total",
         "counter",
         "Events received from hooks.",
-        Source(("kind",), _events),
+        SampleSource(("kind",), _events),
     ),
     Metric(
         "session_exporter_events_lost_total",
         "counter",
         "Events that were recorded and will never be counted: anything above 0 makes the other counters too low.",
-        Source(("reason", "kind"), _events_lost),
+        SampleSource(("reason", "kind"), _events_lost),
     ),
     Metric(
         "session_exporter_late_events_total",
@@ -254,13 +254,13 @@ METRICS: Final[tuple[Metric, ...]] = (
         "session_exporter_hook_workers",
         "gauge",
         "Worker processes in which a hook is installed (active), or could not be (inactive).",
-        Source(("hook", "state"), _hook_workers),
+        SampleSource(("hook", "state"), _hook_workers),
     ),
     Metric(
         "session_exporter_hook_errors_total",
         "counter",
         "Failures inside a hook, kept away from the application.",
-        Source(("hook",), _hook_errors),
+        SampleSource(("hook",), _hook_errors),
     ),
     Metric(
         "session_exporter_tracked_sessions",
