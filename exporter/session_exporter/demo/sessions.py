@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from session_exporter.demo.store import CONVERSATION, PROGRESS_UPDATE, Database, SessionRow
+from session_exporter.demo.store import CONVERSATION, PROGRESS_UPDATE, Database, StoredSession
 from session_exporter.tracker import SessionTracker
 
 # SQLite answers in microseconds; the database of a real deployment is a network away.
@@ -72,7 +72,7 @@ class _TrackedSessions:
         self._tracker = tracker
         self._outage = outage
 
-    async def _look_up(self, scope: str, user: str) -> SessionRow | None:
+    async def _look_up(self, scope: str, user: str) -> StoredSession | None:
         await asyncio.sleep(ROUND_TRIP_S)
         row = self._database.find(scope, user)
         self._tracker.looked_up(user, row.id if row else None, scope=scope)
@@ -102,7 +102,7 @@ class RacySessions(_TrackedSessions):
             progress = await self._create(PROGRESS_UPDATE, user, conversation.id)
         return UserSessions(conversation.id, progress.id, conversation.project)
 
-    async def _create(self, scope: str, user: str, *conversation: str) -> SessionRow:
+    async def _create(self, scope: str, user: str, *conversation: str) -> StoredSession:
         await asyncio.sleep(ROUND_TRIP_S)  # whoever looks up meanwhile finds nothing either
         row = self._database.insert(scope, user, *conversation)
         self._tracker.created(user, row.id, scope=scope)
@@ -120,7 +120,7 @@ class RepairedSessions(_TrackedSessions):
             conversation, progress = await self._create_both(user)
         return UserSessions(conversation.id, progress.id, conversation.project)
 
-    async def _create_both(self, user: str) -> tuple[SessionRow, SessionRow]:
+    async def _create_both(self, user: str) -> tuple[StoredSession, StoredSession]:
         await asyncio.sleep(ROUND_TRIP_S)
         with self._database.transaction():
             conversation, new_conversation = self._database.insert_unless_active(CONVERSATION, user)
@@ -132,7 +132,7 @@ class RepairedSessions(_TrackedSessions):
         self._report(PROGRESS_UPDATE, user, progress, is_new=new_progress)
         return conversation, progress
 
-    def _report(self, scope: str, user: str, row: SessionRow, *, is_new: bool) -> None:
+    def _report(self, scope: str, user: str, row: StoredSession, *, is_new: bool) -> None:
         if is_new:
             self._tracker.created(user, row.id, scope=scope)
         else:  # somebody was faster, and the work goes on with theirs

@@ -49,7 +49,7 @@ _END: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class SessionRow:
+class StoredSession:
     """One row of either table, as far as the application reads it.
 
     Attributes:
@@ -90,18 +90,18 @@ class Database:
             raise
         self._connection.execute("COMMIT")
 
-    def find(self, scope: str, user: str) -> SessionRow | None:
+    def find(self, scope: str, user: str) -> StoredSession | None:
         """Find the user's newest active session."""
         found = self._connection.execute(_NEWEST_ACTIVE[scope], (user,)).fetchone()
-        return SessionRow(*found) if found else None
+        return StoredSession(*found) if found else None
 
-    def insert(self, scope: str, user: str, *conversation: str) -> SessionRow:
+    def insert(self, scope: str, user: str, *conversation: str) -> StoredSession:
         """Insert an active session; a progress update names the conversation it belongs to."""
         session_id = str(uuid4())
         self._connection.execute(_INSERT[scope], (session_id, user, _now(), *conversation))
-        return SessionRow(session_id)
+        return StoredSession(session_id)
 
-    def insert_unless_active(self, scope: str, user: str, *conversation: str) -> tuple[SessionRow, bool]:
+    def insert_unless_active(self, scope: str, user: str, *conversation: str) -> tuple[StoredSession, bool]:
         """Insert an active session, or find the one that is there; needs the unique index, and a transaction.
 
         Returns:
@@ -110,7 +110,7 @@ class Database:
         values = (str(uuid4()), user, _now(), *conversation)
         inserted = self._connection.execute(_INSERT[scope] + _UNLESS_ACTIVE, values)
         row = self._connection.execute(_NEWEST_ACTIVE[scope], (user,)).fetchone()
-        return SessionRow(*row), inserted.rowcount == 1
+        return StoredSession(*row), inserted.rowcount == 1
 
     def end(self, scope: str, session_id: str) -> None:
         """End a session."""
