@@ -7,7 +7,7 @@ import msgspec
 
 from session_exporter.core.incidents import Incident
 from session_exporter.core.ledger import Ledger
-from session_exporter.core.minutes import MINUTE_US, Minute
+from session_exporter.core.minutes import Minute
 from session_exporter.core.population import Known
 from session_exporter.core.records import DIRTY, Anchor, Evidence, Owner, Report, Session
 from session_exporter.core.totals import LedgerTotals
@@ -103,6 +103,9 @@ def take_changes(ledger: Ledger) -> Changes:
     A caller that fails to store it must drop the ledger and restore one from the last commit.
     """
     judges = ledger.judges.values()
+    for judge in judges:
+        judge.settle()
+    ledger.totals.tracked_sessions = sum(len(judge.people.sessions) for judge in judges)
     changes = Changes(
         totals=ledger.totals,
         waiting=Waiting(
@@ -123,10 +126,6 @@ def take_changes(ledger: Ledger) -> Changes:
         incidents=[incident for judge in judges for incident in judge.incidents],
         requests=ledger.requests.changed,
     )
-    for name, number, minute in changes.minutes:
-        creates = minute.counts.get("creates", 0)
-        ledger.totals.scopes[name].count_minute(number * MINUTE_US, minute.reuses, creates)
-    ledger.totals.tracked_sessions = sum(len(judge.people.sessions) for judge in judges)
     ledger.forget_changes()
     return changes
 

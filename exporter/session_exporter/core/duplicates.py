@@ -48,6 +48,9 @@ def anchors_of(owner: Owner) -> tuple[Anchor, ...]:
 
 def place(owner: Owner, anchor: Anchor, rules: ScopeRules) -> Placed:
     """Put a create or an adoption on its user's timeline."""
+    if owner.anchors is None and not owner.anchor_us:
+        owner.anchors = (anchor,)
+        return Placed(None, [])
     anchors = list(anchors_of(owner))
     index = bisect_left(anchors, (anchor.at_us, anchor.session), key=_order)
     previous, following = _neighbours(anchors, index, anchor, rules)

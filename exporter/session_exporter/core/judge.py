@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from session_exporter.core import duplicates
-from session_exporter.core.generations import END, Birth, Mark, add_create, add_end, add_sight, adopted_at
+from session_exporter.core.generations import END, Added, Birth, Mark, add_create, add_end, add_sight, adopted_at
 from session_exporter.core.incidents import Incident, duplicate_incident, loss_incident
 from session_exporter.core.minutes import MINUTE_US, Minute
 from session_exporter.core.population import KnownIds, Population, marks_of, set_marks
@@ -56,6 +56,7 @@ class ScopeJudge:
         self.minutes: dict[int, Minute] = {}
         self.incidents: list[Incident] = []
         self.with_evidence: deque[tuple[int, Owner]] = deque()
+        self.exemplars: dict[str, tuple[bytes, bytes, int]] = {}
         self.adopting: dict[bytes, int] = {}
         self.deleting: dict[bytes, int] = {}
         self.minute_number = -1
@@ -125,15 +126,13 @@ class ScopeJudge:
         self._attribute(session, report, anchor=False)
         self._active(session, report.at_us)
         session.flags |= KNOWN
-        marks = marks_of(session)
-        added = add_create(marks, report.at_us)
-        set_marks(session, marks)
+        births, ends = self._add_create(session, report.at_us)
         if not rewritten:
-            for birth in added.births:
+            for birth in births:
                 session.flags |= STARTED
                 session.started_us = birth.at_us
                 self._born(session, birth, report.evidence)
-        self._ended(session, added.ends)
+        self._ended(session, ends)
 
     def observed(self, report: Report) -> None:
         """A sighting: a create when the result says so or the user has another session, else a reuse or adoption."""
@@ -204,12 +203,19 @@ class ScopeJudge:
             self.minute = self.minutes.setdefault(number, Minute())
         return self.minute
 
+    def settle(self) -> None:
+        """Bring the totals up to date with what is counted by the minute, and with the newest exemplars."""
+        for number, minute in self.minutes.items():
+            self.totals.count_minute(number * MINUTE_US, minute.reuses, minute.counts.get("creates", 0))
+        for name, (trace, user, at_us) in self.exemplars.items():
+            self.totals.exemplars[name] = Exemplar(trace.hex(), self._names.label("u", user), at_us)
+
     def forget_changes(self) -> None:
         """Note that all changes so far are stored; what left the ledger meanwhile is in the long memory now."""
         people = self.people
         people.changed_sessions, people.changed_owners = [], []
         people.left_sessions, people.left_owners = {}, set()
-        self.minutes, self.incidents = {}, []
+        self.minutes, self.incidents, self.exemplars = {}, [], {}
         self.minute_number, self.minute = -1, Minute()
 
     # The rules.
@@ -224,6 +230,17 @@ class ScopeJudge:
             self.totals.durations.observe((session.last_us - session.started_us) / 1e6)
             session.flags &= ~STARTED
         self._count("ends", self.totals.ends, "expired", session.last_us + self.people.idle.timeout_us)
+
+    @staticmethod
+    def _add_create(session: Session, at_us: int) -> Added:
+        if session.marks is None and not session.flags & BORN:  # as most are: new, and created once
+            session.started_us = at_us
+            session.flags |= BORN
+            return Added([Birth(at_us)], [])
+        marks = marks_of(session)
+        added = add_create(marks, at_us)
+        set_marks(session, marks)
+        return added
 
     def _rewrites(self, session: Session, report: Report) -> bool:
         deleted_us = self.deleting.get(report.session)
@@ -324,5 +341,4 @@ class ScopeJudge:
         self.at_minute(at_us).add(f"{name}:{label}")
 
     def _exemplar(self, name: str, user: bytes, at_us: int, evidence: Evidence) -> None:
-        user_label = self._names.label("u", user)
-        self.totals.exemplars[name] = Exemplar(evidence.trace.hex(), user_label, at_us)
+        self.exemplars[name] = (evidence.trace, user, at_us)

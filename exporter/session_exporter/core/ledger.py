@@ -85,33 +85,45 @@ class Ledger:
         self._other = self.judges[OTHER_SCOPE]
 
     def apply(self, events: Iterable[wire.Event], writer: wire.Writer) -> None:
-        """Take in events of one writer, in the order in which it recorded them."""
-        names, judges, other = self.names, self.judges, self._other
-        reused = wire.Reused
-        reuses = 0
+        """Take in events of one writer, in the order in which it recorded them.
+
+        Nearly every event of a busy application is the reuse of a live session, so that way is written out here, with
+        what it needs at hand; for any other event, and any other session, the rules in `judge` apply.
+        """
+        names, reused = self.names, wire.Reused
+        scope, judge = "", self._other
+        minute, begin_us, end_us = Minute(), 0, 0
+        sessions, timeout_us = judge.people.sessions, judge.people.idle.timeout_us
+        total = reuses = 0
         for event in events:
-            judge = judges.get(event.scope, other)
+            if event.scope != scope:
+                minute.reuses += reuses
+                total, reuses, begin_us, end_us = total + reuses, 0, 0, 0
+                scope, judge = event.scope, self.judges.get(event.scope, self._other)
+                sessions, timeout_us = judge.people.sessions, judge.people.idle.timeout_us
             if type(event) is not reused:
                 self._take(event, judge, writer)
                 continue
-            reuses += 1
             at_us = event.at_us
-            if at_us // MINUTE_US != judge.minute_number:
-                judge.at_minute(at_us)
-            judge.minute.reuses += 1
-            people = judge.people
-            session = people.sessions.get(names[event.session])
-            # This is `used_quickly`, written out: nearly every event of a busy application passes here.
+            if not begin_us <= at_us < end_us:
+                minute.reuses += reuses
+                total, reuses = total + reuses, 0
+                minute = judge.at_minute(at_us)
+                begin_us = at_us - at_us % MINUTE_US
+                end_us = begin_us + MINUTE_US
+            reuses += 1
+            session = sessions.get(names[event.session])
             if session is not None and session.flags & LIVE and session.owner is not None:
                 idle_us = at_us - session.last_us
-                if idle_us <= people.idle.timeout_us:
+                if idle_us <= timeout_us:
                     if idle_us > 0:
                         session.last_us = at_us
                         if not session.flags & DIRTY:
-                            people.change(session)
+                            judge.people.change(session)
                     continue
             self._take_turn(self._report(event, REUSED, judge, writer))
-        self.totals.events["reused"] += reuses
+        minute.reuses += reuses
+        self.totals.events["reused"] += total + reuses
         self._make_room()
 
     def advance(self, watermark_us: int) -> None:

@@ -171,8 +171,7 @@ class Engine:
             if batch.unknown or batch.malformed:
                 self._count_unusable(batch.unknown, batch.malformed)
             more = time.monotonic() < until_s
-            if count >= EVENTS_PER_COMMIT // 16:
-                ledger.advance(self._watermark_us())
+            ledger.advance(self._watermark_us())
         ledger.totals.events["unknown"] = unknown
         ledger.advance(self._watermark_us())
         return more

@@ -59,7 +59,7 @@ def read_summary(state_directory: Path, *, since_s: float, scope: str | None, no
             for name in names
         },
         "minutes": _by_minute(rows),
-        "exporter": _exporter(exporter),
+        "exporter": _exporter(exporter, any(totals.events.values())),
     }
 
 
@@ -222,9 +222,9 @@ def _scope(
     }
 
 
-def _exporter(exporter: ExporterState) -> dict[str, Any]:
+def _exporter(exporter: ExporterState, any_events: bool) -> dict[str, Any]:  # noqa: FBT001 - the only caller is above
     hint = ""
-    if not exporter.workers:
+    if not exporter.workers and not any_events:
         hint = f"no worker writes to {exporter.journal_directory}; application and sidecar must use the same directory"
     return {
         "workers": exporter.workers,
