@@ -19,6 +19,8 @@ IDLE = 1800 * SECOND
 LATENESS = 2 * SECOND
 START = 1_800_000_000 * SECOND
 WRITERS = [wire.Writer(f"w{number}", f"replica-{number // 2}", number) for number in range(4)]
+# A hundred, or as many as the profile of a campaign says.
+EXAMPLES = settings().max_examples
 
 
 class Memory:
@@ -101,7 +103,7 @@ def without_causes(found):
     return {**found, "duplicates": sum(found["duplicates"].values())}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * EXAMPLES, deadline=None)
 @given(lives(), st.data())
 def test_totals_are_those_of_the_sorted_history_for_any_order_of_arrival_whatsoever(reports, data):
     ledger = make_ledger()
@@ -167,7 +169,7 @@ def arrivals(data, reports):
     return sorted(timed, key=lambda each: each[:2])
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=6 * EXAMPLES, deadline=None)
 @given(histories(), st.sampled_from(["one", "many"]), st.data())
 def test_counts_and_causes_are_the_oracles_for_any_order_within_the_lateness(reports, sessions_per_user, data):
     ledger = make_ledger(sessions_per_user=sessions_per_user)
@@ -180,7 +182,7 @@ def test_counts_and_causes_are_the_oracles_for_any_order_within_the_lateness(rep
     assert totals(ledger) == expected(reports, sessions_per_user)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * EXAMPLES, deadline=None)
 @given(histories(), st.data())
 def test_a_ledger_restored_from_any_commit_goes_on_as_if_nothing_had_happened(reports, data):
     memory, rows, numbers = Memory(), Rows(), {}
@@ -227,7 +229,7 @@ def encoded(value):
     return msgspec.msgpack.encode(value)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * EXAMPLES, deadline=None)
 @given(histories(), st.data())
 def test_live_sessions_and_users_are_those_that_a_recount_finds(reports, data):
     ledger = make_ledger()
