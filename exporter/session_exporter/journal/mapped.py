@@ -20,6 +20,8 @@ class MappedFile:
     """
 
     __slots__ = ("_fd", "map", "path", "words")
+    # Its own: when the interpreter exits, a finalizer may find the module's globals gone.
+    _close_descriptor = staticmethod(os.close)
 
     def __init__(self, path: Path, fd: int, size_bytes: int) -> None:
         self.path = path
@@ -75,7 +77,7 @@ class MappedFile:
             self.words.release()
             self.map.close()
             fd, self._fd = self._fd, -1
-            os.close(fd)
+            self._close_descriptor(fd)
 
     def __del__(self) -> None:
         # A writer that was dropped, or interrupted while it took this file over, must not seem alive for ever.
