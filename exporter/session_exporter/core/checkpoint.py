@@ -9,7 +9,7 @@ from session_exporter.core.incidents import Incident
 from session_exporter.core.ledger import Ledger
 from session_exporter.core.minutes import Minute
 from session_exporter.core.population import Known
-from session_exporter.core.records import DIRTY, Anchor, Evidence, Owner, Report, Session
+from session_exporter.core.records import DIRTY, Anchor, Owner, Past, Report, Session, owner_of
 from session_exporter.core.totals import LedgerTotals
 
 
@@ -21,10 +21,8 @@ class SessionRow(msgspec.Struct, frozen=True, array_like=True):
     owner: bytes
     started_us: int
     last_us: int
-    ended_us: int
     flags: int
-    marks: tuple[tuple[int, int, bool], ...] | None
-    evidence: Evidence | None
+    past: Past | None
 
 
 class OwnerRow(msgspec.Struct, frozen=True, array_like=True):
@@ -35,7 +33,6 @@ class OwnerRow(msgspec.Struct, frozen=True, array_like=True):
     user: bytes
     anchor_us: int
     anchor_session: bytes
-    anchor_is_create: bool
     anchors: tuple[Anchor, ...] | None
 
 
@@ -112,7 +109,7 @@ def take_changes(ledger: Ledger) -> Changes:
             ledger.watermark_us,
             ledger.requests.epoch,
             ledger.requests.since_us,
-            ledger.waiting(),
+            ledger.waiting.all(),
             {judge.number: judge.adopting for judge in judges if judge.adopting},
             {judge.number: judge.deleting for judge in judges if judge.deleting},
         ),
@@ -150,18 +147,11 @@ def restore(
     for row in owners:
         judge = by_number.get(row.scope)
         if judge is not None:
-            user = row.user if row.user != row.id else row.id
-            owner = Owner(
-                row.id,
-                user,
-                anchor_us=row.anchor_us,
-                anchor_session=row.anchor_session,
-                anchor_is_create=row.anchor_is_create,
-                anchors=row.anchors,
-            )
+            owner = owner_of(row.id, row.user)
+            owner.anchor_us, owner.anchor_session, owner.anchors = row.anchor_us, row.anchor_session, row.anchors
             judge.people.owners[row.id] = owner
             if row.anchors:
-                judge.with_evidence.append((row.anchors[-1].at_us, owner))
+                judge.keep_evidence(owner, row.anchors[-1].at_us, waiting.watermark_us)
     for session_row in sessions:
         judge = by_number.get(session_row.scope)
         if judge is not None:
@@ -172,7 +162,7 @@ def restore(
         judge.with_evidence = type(judge.with_evidence)(sorted(judge.with_evidence, key=lambda entry: entry[0]))
     ledger.watermark_us = waiting.watermark_us
     for report in waiting.reports:
-        ledger.wait(report)
+        ledger.waiting.add(report)
     for epoch, entries in requests:
         ledger.requests.restore(epoch, entries)
     ledger.requests.restore(waiting.epoch, {})
@@ -181,10 +171,15 @@ def restore(
 
 def _session(row: SessionRow, owners: dict[bytes, Owner]) -> Session:
     owner = owners.get(row.owner) if row.owner else None
-    identifier = row.id
-    if owner is not None and owner.anchor_session == identifier:
-        owner.anchor_session = identifier  # one object in memory instead of two
-    return Session(identifier, owner, row.started_us, row.last_us, row.ended_us, row.flags, row.marks, row.evidence)
+    started_us, last_us = row.started_us, row.last_us
+    # What is equal becomes one object in memory, as it was before it was stored: some 100 bytes of each session.
+    if last_us == started_us:
+        last_us = started_us
+    if owner is not None and owner.anchor_session == row.id:
+        owner.anchor_session = row.id
+        if owner.anchor_us == started_us:
+            owner.anchor_us = started_us
+    return Session(row.id, owner, started_us, last_us, row.flags, row.past)
 
 
 def _session_rows(number: int, changed: list[Session]) -> Iterable[SessionRow]:
@@ -197,16 +192,11 @@ def _session_rows(number: int, changed: list[Session]) -> Iterable[SessionRow]:
             owner,
             session.started_us,
             session.last_us,
-            session.ended_us,
             session.flags,
-            session.marks,
-            session.evidence,
+            session.past,
         )
 
 
-def _owner_rows(number: int, changed: list[Owner]) -> Iterable[OwnerRow]:
-    for owner in changed:
-        owner.dirty = False
-        yield OwnerRow(
-            number, owner.id, owner.user, owner.anchor_us, owner.anchor_session, owner.anchor_is_create, owner.anchors
-        )
+def _owner_rows(number: int, changed: dict[bytes, Owner]) -> Iterable[OwnerRow]:
+    for owner in changed.values():
+        yield OwnerRow(number, owner.id, owner.user, owner.anchor_us, owner.anchor_session, owner.anchors)

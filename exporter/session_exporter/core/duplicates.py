@@ -43,7 +43,7 @@ def anchors_of(owner: Owner) -> tuple[Anchor, ...]:
         return owner.anchors
     if not owner.anchor_us:
         return ()
-    return (Anchor(owner.anchor_us, owner.anchor_session, owner.anchor_is_create),)
+    return (Anchor(owner.anchor_us, owner.anchor_session),)
 
 
 def place(owner: Owner, anchor: Anchor, rules: ScopeRules) -> Placed:
@@ -75,16 +75,15 @@ def upgrade(owner: Owner, at_us: int, anchor: Anchor, rules: ScopeRules) -> Plac
     return place(owner, anchor, rules)
 
 
-def forget_evidence(owner: Owner, before_us: int, rules: ScopeRules) -> None:
+def forget_evidence(owner: Owner, before_us: float, rules: ScopeRules) -> None:
     """Drop the evidence of an owner's anchors unless one of them is younger than `before_us`."""
     anchors = anchors_of(owner)
-    if anchors and anchors[-1].at_us >= before_us:
+    if not anchors or anchors[-1].at_us >= before_us:
         return
-    if len(anchors) == 1 and rules.sessions_per_user == "one":
+    if len(anchors) == 1 and anchors[0].is_create and rules.sessions_per_user == "one":
         owner.anchor_us, owner.anchor_session = anchors[0].at_us, anchors[0].session
-        owner.anchor_is_create = anchors[0].is_create
         owner.anchors = None
-    elif owner.anchors:
+    else:
         owner.anchors = tuple(Anchor(each.at_us, each.session, each.is_create, each.request) for each in anchors)
 
 

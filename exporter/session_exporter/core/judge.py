@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Final
 
 from session_exporter.core import duplicates
@@ -20,7 +21,9 @@ ADOPTION_DUE: Final = 100
 DELETION_DUE: Final = 101
 
 # At most this many creates keep their evidence in memory, at some 250 bytes each.
-EVIDENCE_MAX: Final = 200_000
+EVIDENCE_MAX: Final = 100_000
+# Evidence is kept this much longer than a create in time could need it.
+EVIDENCE_SLACK_US: Final = 1_000_000
 
 
 class ScopeJudge:
@@ -64,6 +67,7 @@ class ScopeJudge:
         self._requests = requests
         self._names = names
         self._lateness_us = lateness_us
+        self._evidence_us = rules.duplicate_window_us + lateness_us + EVIDENCE_SLACK_US
         self._wait = wait
 
     # What is counted on arrival.
@@ -188,12 +192,19 @@ class ScopeJudge:
                 self._expired(session)
             self.people.leave(session, ended=True)
 
-    def forget_evidence(self, before_us: int) -> None:
+    def keep_evidence(self, owner: Owner, at_us: int, watermark_us: int) -> None:
+        """Keep the evidence of a restored owner's anchors, the last at `at_us`, for as long as it can be needed."""
+        if at_us < watermark_us - self._evidence_us:
+            duplicates.forget_evidence(owner, inf, self.rules)
+        else:
+            self.with_evidence.append((at_us, owner))
+
+    def forget_evidence(self, watermark_us: int) -> None:
         """Drop the evidence of creates that no further create in time can meet any more."""
-        waiting = self.with_evidence
+        waiting, before_us = self.with_evidence, watermark_us - self._evidence_us
         while waiting and (waiting[0][0] < before_us or len(waiting) > EVIDENCE_MAX):
-            _, owner = waiting.popleft()
-            duplicates.forget_evidence(owner, before_us, self.rules)
+            at_us, owner = waiting.popleft()
+            duplicates.forget_evidence(owner, before_us if at_us < before_us else inf, self.rules)
 
     def at_minute(self, at_us: int) -> Minute:
         """The counts of the minute of `at_us`."""
@@ -213,7 +224,7 @@ class ScopeJudge:
     def forget_changes(self) -> None:
         """Note that all changes so far are stored; what left the ledger meanwhile is in the long memory now."""
         people = self.people
-        people.changed_sessions, people.changed_owners = [], []
+        people.changed_sessions, people.changed_owners = [], {}
         people.left_sessions, people.left_owners = {}, set()
         self.minutes, self.incidents, self.exemplars = {}, [], {}
         self.minute_number, self.minute = -1, Minute()
@@ -258,7 +269,7 @@ class ScopeJudge:
         owner = session.owner
         self._exemplar("creates", owner.user if owner else b"", birth.at_us, evidence)
         if owner is None:
-            session.evidence = evidence
+            session.with_past().evidence = evidence
             return
         anchor = Anchor(birth.at_us, session.id, True, evidence.request, evidence)
         self._place(owner, anchor, birth.at_us if birth.adopted else None)
@@ -290,8 +301,9 @@ class ScopeJudge:
         self.people.give(session, owner)
         adopted_us = None if session.flags & BORN else adopted_at(marks_of(session))
         started_us = session.started_us if session.flags & STARTED else adopted_us
-        evidence = session.evidence or report.evidence
-        session.evidence = None
+        evidence = report.evidence
+        if session.past is not None and session.past.evidence is not None:
+            evidence, session.past.evidence = session.past.evidence, None
         if anchor and started_us is not None:
             at_us = max(started_us, report.at_us)
             self._place(owner, Anchor(at_us, session.id, adopted_us is None, evidence.request, evidence))

@@ -9,7 +9,7 @@ Nothing here reads a clock or does input or output. One thread at a time may cal
 """
 
 from collections.abc import Iterable, Mapping
-from heapq import heappop, heappush
+from math import inf
 from typing import Final
 
 from msgspec import structs
@@ -23,6 +23,7 @@ from session_exporter.core.records import DIRTY, LIVE, Evidence, Report
 from session_exporter.core.requests import RequestMemory
 from session_exporter.core.scopes import DEFAULT_SCOPE, OTHER_SCOPE, Limits, ScopeRules
 from session_exporter.core.totals import LedgerTotals, ScopeTotals, interval_buckets
+from session_exporter.core.waiting import WaitingReports
 
 CREATED: Final = 1
 REUSED: Final = 2
@@ -31,9 +32,6 @@ OBSERVED: Final = 4
 ENDED: Final = 5
 ATTRIBUTED: Final = 6
 CONTEXT_LOST: Final = 7
-
-# The evidence of a create is kept this much longer than a create in time could need it.
-EVIDENCE_SLACK_US: Final = 1_000_000
 
 
 class Ledger:
@@ -70,8 +68,7 @@ class Ledger:
         self.numbers = {} if numbers is None else numbers
         self.totals = totals or LedgerTotals()
         self.judges: dict[str, ScopeJudge] = {}
-        self._waiting: list[tuple[tuple[int, bytes, int, str, bytes], int, Report]] = []
-        self._arrivals = 0
+        self.waiting = WaitingReports()
         self._known = known
         for kind in (*wire.KINDS.values(), "unknown"):
             self.totals.events.setdefault(kind, 0)
@@ -128,30 +125,19 @@ class Ledger:
 
     def advance(self, watermark_us: int) -> None:
         """Judge what waits for any time before `watermark_us`: every event before it is taken to have arrived."""
-        while self._waiting and self._waiting[0][0][0] < watermark_us:
-            self._judge(heappop(self._waiting)[2])
+        for report in self.waiting.before(watermark_us):
+            self._judge(report)
         self.watermark_us = max(self.watermark_us, watermark_us)
         for judge in self.judges.values():
             judge.expire(self.watermark_us)
-            window_us = judge.rules.duplicate_window_us + self.lateness_us + EVIDENCE_SLACK_US
-            judge.forget_evidence(self.watermark_us - window_us)
+            judge.forget_evidence(self.watermark_us)
         self.requests.advance(self.watermark_us)
 
     def finish(self) -> None:
         """Judge all that waits, whatever its time: nothing more will come for now."""
-        while self._waiting:
-            report = heappop(self._waiting)[2]
+        for report in self.waiting.before(inf):
             self.watermark_us = max(self.watermark_us, report.at_us)
             self._judge(report)
-
-    def waiting(self) -> list[Report]:
-        """What waits for the watermark, in order; a part of the state."""
-        return [report for _, _, report in sorted(self._waiting, key=lambda entry: entry[:2])]
-
-    def wait(self, report: Report) -> None:
-        """Let a report wait until the watermark has passed it."""
-        self._arrivals += 1
-        heappush(self._waiting, (report.order(), self._arrivals, report))
 
     def forget_changes(self) -> None:
         """Note that all changes so far are stored."""
@@ -184,7 +170,7 @@ class Ledger:
             requests=self.requests,
             names=self.names,
             lateness_us=self.lateness_us,
-            wait=self.wait,
+            wait=self.waiting.add,
         )
 
     def _take(self, event: wire.Event, judge: ScopeJudge, writer: wire.Writer) -> None:
@@ -212,7 +198,7 @@ class Ledger:
         if report.at_us < self.watermark_us:
             self._judge(report)
         else:
-            self.wait(report)
+            self.waiting.add(report)
 
     def _queue(self, report: Report) -> None:
         if report.at_us < self.watermark_us:

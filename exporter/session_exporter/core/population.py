@@ -4,7 +4,7 @@ from typing import Final, NamedTuple, Protocol
 
 from session_exporter.core.expiry import IdleQueue
 from session_exporter.core.generations import CREATE, END, SIGHT, Mark
-from session_exporter.core.records import BORN, DIRTY, KNOWN, LIVE, Owner, Session
+from session_exporter.core.records import BORN, DIRTY, KNOWN, LIVE, KeyedOwner, Owner, Session, owner_of
 from session_exporter.core.scopes import END_REASONS, ScopeRules
 from session_exporter.core.totals import ScopeTotals
 
@@ -50,7 +50,7 @@ class Population:
         self.owners: dict[bytes, Owner] = {}
         self.idle = IdleQueue(rules.idle_timeout_us)
         self.changed_sessions: list[Session] = []
-        self.changed_owners: list[Owner] = []
+        self.changed_owners: dict[bytes, Owner] = {}
         self.left_sessions: dict[bytes, Known] = {}
         self.left_owners: set[bytes] = set()
         self._known = known
@@ -66,7 +66,8 @@ class Population:
         """
         session = self.sessions.get(identifier)
         if session is None:
-            session = self.sessions[identifier] = Session(identifier, last_us=at_us, ended_us=0 if revive else at_us)
+            session = self.sessions[identifier] = Session(identifier, last_us=at_us)
+            session.ended_us = 0 if revive else at_us
             known = self.left_sessions.pop(identifier, None) or self._known.find(self.number, identifier)
             if known is not None:
                 _remind(session, known, revive=revive)
@@ -78,7 +79,7 @@ class Population:
         """The owner of this id, known or new."""
         owner = self.owners.get(identifier)
         if owner is None:
-            owner = self.owners[identifier] = Owner(identifier, user if user != identifier else identifier)
+            owner = self.owners[identifier] = owner_of(identifier, user)
             self.left_owners.discard(identifier)
             self.change_owner(owner)
         return owner
@@ -136,9 +137,7 @@ class Population:
 
     def change_owner(self, owner: Owner) -> None:
         """Note that an owner differs from its row in the state."""
-        if not owner.dirty:
-            owner.dirty = True
-            self.changed_owners.append(owner)
+        self.changed_owners[owner.id] = owner
 
     def restore(self, session: Session) -> None:
         """Take back a session that the state kept, with its owner set."""
@@ -156,9 +155,8 @@ class Population:
         owner.live += step
         if owner.live != (1 if step > 0 else 0):
             return
-        plain = owner.id == owner.user
         others = self._live_keyed.get(owner.user, 0)
-        if not plain:
+        if isinstance(owner, KeyedOwner):
             self._live_keyed[owner.user] = others + step
             if not others + step:
                 del self._live_keyed[owner.user]

@@ -7,7 +7,7 @@ from typing import Final
 # this length takes 48 bytes where one of 16 takes 64.
 DIGEST_BYTES: Final = 15
 LABEL_CHARS: Final = 12
-MEMO_MAX: Final = 1 << 16
+MEMO_MAX: Final = 1 << 15
 
 
 class Pseudonyms(dict[str, bytes]):

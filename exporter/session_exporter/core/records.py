@@ -45,31 +45,62 @@ class Anchor(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Owner(msgspec.Struct, eq=False, gc=False):
-    """One user (and key) in one scope.
+    """One user in one scope.
 
     Attributes:
-        id: Digest of user and key; of the user alone when there is no key.
-        user: Digest of the user.
+        id: Digest of the user.
         live: Number of live sessions.
         tracked: Number of sessions in the ledger; the owner leaves with the last of them.
-        current: Digest of the session last created or used.
-        anchor_us: Time of the only anchor when `anchors` is None; 0 for none.
+        anchor_us: Time of the only anchor, a create, when `anchors` is None; 0 for none.
         anchor_session: Its session.
-        anchor_is_create: Its kind.
-        anchors: All anchors in order of time, when there is more to remember than one of them without evidence.
-        dirty: Differs from its row in the state.
+        anchors: All anchors in order of time, when there is more to remember than one create without evidence.
     """
 
     id: bytes
-    user: bytes
     live: int = 0
     tracked: int = 0
-    current: bytes = b""
     anchor_us: int = 0
     anchor_session: bytes = b""
-    anchor_is_create: bool = True
     anchors: tuple[Anchor, ...] | None = None
-    dirty: bool = False
+
+    @property
+    def user(self) -> bytes:
+        """Digest of the user."""
+        return self.id
+
+
+class KeyedOwner(Owner, eq=False, gc=False):
+    """One device, app or thread of one user in one scope; `id` is the digest of user and key.
+
+    Attributes:
+        of_user: Digest of the user.
+    """
+
+    of_user: bytes = b""
+
+    @property
+    def user(self) -> bytes:
+        """Digest of the user."""
+        return self.of_user
+
+
+def owner_of(identifier: bytes, user: bytes) -> Owner:
+    """A new owner for the digest of user and key, and that of the user: the same when there is no key."""
+    return Owner(identifier) if identifier == user else KeyedOwner(identifier, of_user=user)
+
+
+class Past(msgspec.Struct, eq=False, gc=False):
+    """What few sessions have: they ended, or were reported more than once, or have no user yet.
+
+    Attributes:
+        ended_us: Last end; 0 for none.
+        marks: Creates, sightings and ends in order of time; None for a session that was created once.
+        evidence: Of a create whose user is not known yet.
+    """
+
+    ended_us: int = 0
+    marks: tuple[tuple[int, int, bool], ...] | None = None
+    evidence: Evidence | None = None
 
 
 class Session(msgspec.Struct, eq=False, gc=False):
@@ -79,22 +110,43 @@ class Session(msgspec.Struct, eq=False, gc=False):
         id: Its digest.
         owner: Its user; None while not known.
         started_us: When its current generation began, when STARTED says so.
-        last_us: Last activity.
-        ended_us: Last end; 0 for none. It is live while `last_us > ended_us` and not idle for too long.
+        last_us: Last activity; it is live while this is later than its end and it has not been idle for too long.
         flags: LIVE, BORN, KNOWN, STARTED, DIRTY.
-        marks: Creates, sightings and ends in order of time; None for the plain session that was created once, at
-            `started_us`, and for one that only was met.
-        evidence: Of a create whose user is not known yet.
+        past: None for the plain session: created once, at `started_us`, or only met.
     """
 
     id: bytes
     owner: Owner | None = None
     started_us: int = 0
     last_us: int = 0
-    ended_us: int = 0
     flags: int = 0
-    marks: tuple[tuple[int, int, bool], ...] | None = None
-    evidence: Evidence | None = None
+    past: Past | None = None
+
+    @property
+    def ended_us(self) -> int:
+        """Last end; 0 for none."""
+        return self.past.ended_us if self.past is not None else 0
+
+    @ended_us.setter
+    def ended_us(self, ended_us: int) -> None:
+        if ended_us or self.past is not None:
+            self.with_past().ended_us = ended_us
+
+    @property
+    def marks(self) -> tuple[tuple[int, int, bool], ...] | None:
+        """Creates, sightings and ends in order of time; None for the plain session."""
+        return self.past.marks if self.past is not None else None
+
+    @marks.setter
+    def marks(self, marks: tuple[tuple[int, int, bool], ...] | None) -> None:
+        if marks is not None or self.past is not None:
+            self.with_past().marks = marks
+
+    def with_past(self) -> Past:
+        """Its past, which from now on it has."""
+        if self.past is None:
+            self.past = Past()
+        return self.past
 
 
 class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
