@@ -10,7 +10,7 @@ from session_exporter.core.ledger import Ledger
 from session_exporter.core.population import Known
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.scopes import Limits, ScopeRules
-from session_exporter.core.totals import ScopeTotals
+from session_exporter.core.totals import LedgerTotals, ScopeTotals
 
 SECOND = 1_000_000
 START = 1_800_000_000 * SECOND
@@ -44,6 +44,7 @@ class Book:
         limits: What bounds the ledger.
         scopes: More scopes, beside `chat`.
         show_ids: Incidents and labels show ids as they are.
+        totals: The counts to go on from.
         rules: Of the scope `chat`.
     """
 
@@ -53,6 +54,7 @@ class Book:
         limits: Limits | None = None,
         scopes: Mapping[str, ScopeRules] | None = None,
         show_ids: bool = True,
+        totals: LedgerTotals | None = None,
         **rules: Any,
     ) -> None:
         self.memory = Memory()
@@ -63,6 +65,7 @@ class Book:
             known=self.memory,
             limits=limits,
             lateness_us=LATENESS_S * SECOND,
+            totals=totals,
         )
         self.incidents: list[Incident] = []
 

@@ -16,11 +16,8 @@ def stored(changes: Changes) -> Changes:
 
 def reopened(changes: Changes, **rules: object) -> Book:
     """A new ledger that was given one commit."""
-    kept, book = stored(changes), Book(**rules)
-    book.ledger.totals.scopes |= kept.totals.scopes
-    for name, judge in book.ledger.judges.items():
-        judge.totals = judge.people.totals = book.ledger.totals.scopes[name]
-        judge.totals.active_sessions = judge.totals.active_users = 0
+    kept = stored(changes)
+    book = Book(totals=kept.totals, **rules)
     restore(book.ledger, kept.owners, kept.sessions, kept.waiting, [(kept.waiting.epoch, kept.requests)])
     return book
 

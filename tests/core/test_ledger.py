@@ -215,7 +215,6 @@ def test_counts_that_start_anew_keep_what_is_known_of_sessions() -> None:
     assert (totals.creates, totals.adopted, totals.reuses) == (0, 0, 1)
 
 
-@pytest.mark.xfail(reason="forget_counts leaves the exemplars of its judges")
 def test_counts_that_start_anew_have_no_exemplars() -> None:
     book = Book()
     book.created(0, "s1")
