@@ -149,7 +149,6 @@ def test_a_deletion_and_an_insert_of_one_id_within_the_lateness_is_neither_end_n
     assert totals.active_sessions == 1
 
 
-@pytest.mark.xfail(reason="at one time a create is judged before a deletion")
 def test_a_deletion_and_an_insert_of_one_transaction_have_one_time_and_are_neither_end_nor_create() -> None:
     book = Book()
     book.created(0, "s1")

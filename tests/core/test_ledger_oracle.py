@@ -41,7 +41,7 @@ def make_ledger(known=None, sessions_per_user="one", **keywords):
 
 def totals(ledger):
     scope = ledger.totals.scopes["chat"]
-    reuses = scope.reuses + sum(minute.reuses for minute in ledger.judges["chat"].minutes.values())
+    reuses = scope.reuses + sum(minute.reuses for minute in ledger.judges["chat"].tally.minutes.values())
     return {
         "creates": scope.creates,
         "reuses": reuses,

@@ -101,7 +101,7 @@ def take_changes(ledger: Ledger) -> Changes:
     """
     judges = ledger.judges.values()
     for judge in judges:
-        judge.settle()
+        judge.tally.settle()
     ledger.totals.tracked_sessions = sum(len(judge.people.sessions) for judge in judges)
     changes = Changes(
         totals=ledger.totals,
@@ -119,8 +119,8 @@ def take_changes(ledger: Ledger) -> Changes:
         owners=list(chain.from_iterable(_owner_rows(judge.number, judge.people.changed_owners) for judge in judges)),
         left_sessions=[(judge.number, *entry) for judge in judges for entry in judge.people.left_sessions.items()],
         left_owners=[(judge.number, identifier) for judge in judges for identifier in judge.people.left_owners],
-        minutes=[(judge.rules.name, *entry) for judge in judges for entry in judge.minutes.items()],
-        incidents=[incident for judge in judges for incident in judge.incidents],
+        minutes=[(judge.rules.name, *entry) for judge in judges for entry in judge.tally.minutes.items()],
+        incidents=[incident for judge in judges for incident in judge.tally.incidents],
         requests=ledger.requests.changed,
     )
     ledger.forget_changes()

@@ -7,14 +7,11 @@ from typing import Final
 
 from session_exporter.core import duplicates
 from session_exporter.core.generations import END, Added, Birth, Mark, add_create, add_end, add_sight, adopted_at
-from session_exporter.core.incidents import Incident, duplicate_incident, loss_incident
-from session_exporter.core.minutes import MINUTE_US, Minute
 from session_exporter.core.population import KnownIds, Population, marks_of, set_marks
-from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.records import BORN, KNOWN, LIVE, STARTED, Anchor, Evidence, Owner, Report, Session
 from session_exporter.core.requests import RequestMemory
 from session_exporter.core.scopes import END_REASONS, ScopeRules
-from session_exporter.core.totals import Exemplar, ScopeTotals
+from session_exporter.core.tally import Tally
 
 # The ledger's own entries in the queue of what waits for the watermark: deadlines, after all events of their time.
 ADOPTION_DUE: Final = 100
@@ -32,10 +29,9 @@ class ScopeJudge:
     Args:
         number: The scope's number in the state.
         rules: How the scope is judged.
-        totals: The counts to add to.
+        tally: Where to count.
         known: The long memory for ids.
         requests: What each request has already done; shared by all scopes.
-        names: For the pseudonyms that incidents show.
         lateness_us: How late an event may arrive and still be judged in order.
         wait: Called with a report that must be judged again at its `at_us`.
     """
@@ -44,28 +40,21 @@ class ScopeJudge:
         self,
         number: int,
         rules: ScopeRules,
-        totals: ScopeTotals,
+        tally: Tally,
         *,
         known: KnownIds,
         requests: RequestMemory,
-        names: Pseudonyms,
         lateness_us: int,
         wait: Callable[[Report], None],
     ) -> None:
         self.number = number
         self.rules = rules
-        self.totals = totals
-        self.people = Population(number, rules, totals, known)
-        self.minutes: dict[int, Minute] = {}
-        self.incidents: list[Incident] = []
+        self.tally = tally
+        self.people = Population(number, rules, tally.totals, known)
         self.with_evidence: deque[tuple[int, Owner]] = deque()
-        self.exemplars: dict[str, tuple[bytes, bytes, int]] = {}
         self.adopting: dict[bytes, int] = {}
         self.deleting: dict[bytes, int] = {}
-        self.minute_number = -1
-        self.minute = Minute()
         self._requests = requests
-        self._names = names
         self._lateness_us = lateness_us
         self._evidence_us = rules.duplicate_window_us + lateness_us + EVIDENCE_SLACK_US
         self._wait = wait
@@ -78,27 +67,15 @@ class ScopeJudge:
         if not report.session:
             return
         if self.is_first(report):
-            self.at_minute(report.at_us).reuses += 1
+            self.tally.reuse(report)
         if not self.used_quickly(self.people.sessions.get(report.session), report.at_us):
             self._wait(report)
 
     def count_lookup(self, report: Report, duration_us: int) -> None:
         """Count a lookup; redundant when its request has looked this user up before."""
-        self.totals.lookups += 1
-        minute = self.at_minute(report.at_us)
-        minute.add("lookups")
-        if duration_us:
-            self.totals.lookup_durations.observe(duration_us / 1e6)
         request = report.evidence.request
-        if request and self._requests.count_lookup(request, self.number, report.owner) > 1:
-            self.totals.redundant_lookups += 1
-            minute.add("redundant_lookups")
-
-    def context_lost(self, report: Report, expected: bytes, actual: bytes) -> None:
-        """Count a loss that the application reported, and keep its evidence."""
-        self._count("losses", self.totals.losses, "reported", report.at_us)
-        self._exemplar("losses:reported", report.user, report.at_us, report.evidence)
-        self.incidents.append(loss_incident(report, self.rules.name, "reported", (expected, actual), self._names))
+        redundant = bool(request) and self._requests.count_lookup(request, self.number, report.owner) > 1
+        self.tally.lookup(report, duration_us, redundant=redundant)
 
     def used_quickly(self, session: Session | None, at_us: int) -> bool:
         """Note activity of a live session whose user is known; False when its turn has to be awaited."""
@@ -151,7 +128,7 @@ class ScopeJudge:
         if unknown:
             self._adopt(session, report)
         elif report.first:
-            self.at_minute(report.at_us).reuses += 1
+            self.tally.reuse(report)
 
     def ended(self, report: Report) -> None:
         """An end; a deletion waits, because an insert of the same id soon after makes it a rewrite."""
@@ -175,8 +152,7 @@ class ScopeJudge:
         """No create explained the sighting in time: the session was adopted."""
         if self.adopting.get(report.session) == report.created_at_us:
             del self.adopting[report.session]
-            self.totals.adopted += 1
-            self.at_minute(report.created_at_us).add("adopted")
+            self.tally.adoption(report.created_at_us, report.session, report.user)
 
     def deletion_due(self, report: Report) -> None:
         """No insert followed the deletion in time: the session ended then."""
@@ -206,28 +182,12 @@ class ScopeJudge:
             at_us, owner = waiting.popleft()
             duplicates.forget_evidence(owner, before_us if at_us < before_us else inf, self.rules)
 
-    def at_minute(self, at_us: int) -> Minute:
-        """The counts of the minute of `at_us`."""
-        number = at_us // MINUTE_US
-        if number != self.minute_number:
-            self.minute_number = number
-            self.minute = self.minutes.setdefault(number, Minute())
-        return self.minute
-
-    def settle(self) -> None:
-        """Bring the totals up to date with what is counted by the minute, and with the newest exemplars."""
-        for number, minute in self.minutes.items():
-            self.totals.count_minute(number * MINUTE_US, minute.reuses, minute.counts.get("creates", 0))
-        for name, (trace, user, at_us) in self.exemplars.items():
-            self.totals.exemplars[name] = Exemplar(trace.hex(), self._names.label("u", user), at_us)
-
     def forget_changes(self) -> None:
         """Note that all changes so far are stored; what left the ledger meanwhile is in the long memory now."""
         people = self.people
         people.changed_sessions, people.changed_owners = [], {}
         people.left_sessions, people.left_owners = {}, set()
-        self.minutes, self.incidents, self.exemplars = {}, [], {}
-        self.minute_number, self.minute = -1, Minute()
+        self.tally.forget_changes()
 
     # The rules.
 
@@ -238,9 +198,9 @@ class ScopeJudge:
 
     def _expired(self, session: Session) -> None:
         if session.flags & STARTED:
-            self.totals.durations.observe((session.last_us - session.started_us) / 1e6)
+            self.tally.lasted(session.last_us - session.started_us)
             session.flags &= ~STARTED
-        self._count("ends", self.totals.ends, "expired", session.last_us + self.people.idle.timeout_us)
+        self.tally.end(session.last_us + self.people.idle.timeout_us, session.id, session.user, "expired")
 
     @staticmethod
     def _add_create(session: Session, at_us: int) -> Added:
@@ -262,12 +222,10 @@ class ScopeJudge:
         return True
 
     def _born(self, session: Session, birth: Birth, evidence: Evidence) -> None:
-        self.totals.creates += 1
-        self.at_minute(birth.at_us).add("creates")
         if birth.adopted:
             self.adopting.pop(session.id, None)
+        self.tally.create(birth.at_us, session.id, session.user, evidence)
         owner = session.owner
-        self._exemplar("creates", owner.user if owner else b"", birth.at_us, evidence)
         if owner is None:
             session.with_past().evidence = evidence
             return
@@ -282,17 +240,9 @@ class ScopeJudge:
         self.with_evidence.append((anchor.at_us, owner))
         self.people.change_owner(owner)
         if placed.previous is not None and anchor.is_create:
-            self.totals.intervals.observe((anchor.at_us - placed.previous.at_us) / 1e6)
+            self.tally.interval(anchor.at_us - placed.previous.at_us)
         for duplicate in placed.duplicates:
-            self._duplicate(duplicate, owner)
-
-    def _duplicate(self, duplicate: duplicates.Duplicate, owner: Owner) -> None:
-        at_us = duplicate.create.at_us
-        self._count("duplicates", self.totals.duplicates, duplicate.cause, at_us)
-        evidence = duplicate.create.evidence or Evidence()
-        self._exemplar(f"duplicates:{duplicate.cause}", owner.user, at_us, evidence)
-        window_us = self.rules.duplicate_window_us
-        self.incidents.append(duplicate_incident(duplicate, owner, self.rules.name, window_us, self._names))
+            self.tally.duplicate(duplicate, owner)
 
     def _attribute(self, session: Session, report: Report, *, anchor: bool = True) -> None:
         if session.owner is not None or not report.owner:
@@ -324,7 +274,7 @@ class ScopeJudge:
         set_marks(session, marks)
         self.adopting[session.id] = report.at_us
         due_us = report.at_us + self._lateness_us
-        self._wait(Report(due_us, session.id, ADOPTION_DUE, self.number, created_at_us=report.at_us))
+        self._wait(Report(due_us, session.id, ADOPTION_DUE, self.number, user=report.user, created_at_us=report.at_us))
         if session.owner is not None:
             evidence = report.evidence
             self._place(session.owner, Anchor(report.at_us, session.id, False, evidence.request, evidence))
@@ -344,13 +294,6 @@ class ScopeJudge:
 
     def _ended(self, session: Session, ends: list[Mark]) -> None:
         for at_us, kind, _ in ends:
-            self._count("ends", self.totals.ends, END_REASONS[kind - END], at_us)
+            self.tally.end(at_us, session.id, session.user, END_REASONS[kind - END])
             if session.flags & STARTED and session.started_us <= at_us:
-                self.totals.durations.observe((at_us - session.started_us) / 1e6)
-
-    def _count(self, name: str, counts: dict[str, int], label: str, at_us: int) -> None:
-        counts[label] += 1
-        self.at_minute(at_us).add(f"{name}:{label}")
-
-    def _exemplar(self, name: str, user: bytes, at_us: int, evidence: Evidence) -> None:
-        self.exemplars[name] = (evidence.trace, user, at_us)
+                self.tally.lasted(at_us - session.started_us)

@@ -22,6 +22,7 @@ from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.records import DIRTY, LIVE, Evidence, Report
 from session_exporter.core.requests import RequestMemory
 from session_exporter.core.scopes import DEFAULT_SCOPE, OTHER_SCOPE, Limits, ScopeRules
+from session_exporter.core.tally import Listener, Tally, Verdict
 from session_exporter.core.totals import LedgerTotals, ScopeTotals, interval_buckets
 from session_exporter.core.waiting import WaitingReports
 
@@ -46,6 +47,7 @@ class Ledger:
         born_us: The time from which new scopes count.
         numbers: Numbers that the state has given to scopes; new ones are added to it.
         totals: The counts to go on from.
+        listener: Told every verdict; None when nobody listens.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Ledger:
         born_us: int = 0,
         numbers: dict[str, int] | None = None,
         totals: LedgerTotals | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self.names = names
         self.limits = limits or Limits()
@@ -70,6 +73,7 @@ class Ledger:
         self.judges: dict[str, ScopeJudge] = {}
         self.waiting = WaitingReports()
         self._known = known
+        self._listener = listener
         for kind in (*wire.KINDS.values(), "unknown"):
             self.totals.events.setdefault(kind, 0)
         declared = {DEFAULT_SCOPE: ScopeRules(DEFAULT_SCOPE), OTHER_SCOPE: ScopeRules(OTHER_SCOPE), **rules}
@@ -87,7 +91,7 @@ class Ledger:
         Nearly every event of a busy application is the reuse of a live session, so that way is written out here, with
         what it needs at hand; for any other event, and any other session, the rules in `judge` apply.
         """
-        names, reused = self.names, wire.Reused
+        names, reused, listener = self.names, wire.Reused, self._listener
         scope, judge = "", self._other
         minute, begin_us, end_us = Minute(), 0, 0
         sessions, timeout_us = judge.people.sessions, judge.people.idle.timeout_us
@@ -105,10 +109,12 @@ class Ledger:
             if not begin_us <= at_us < end_us:
                 minute.reuses += reuses
                 total, reuses = total + reuses, 0
-                minute = judge.at_minute(at_us)
+                minute = judge.tally.at(at_us)
                 begin_us = at_us - at_us % MINUTE_US
                 end_us = begin_us + MINUTE_US
             reuses += 1
+            if listener is not None:
+                listener(Verdict(at_us, judge.rules.name, "reuse", names[event.session], names[event.user]))
             session = sessions.get(names[event.session])
             if session is not None and session.flags & LIVE and session.owner is not None:
                 idle_us = at_us - session.last_us
@@ -148,11 +154,11 @@ class Ledger:
     def forget_counts(self, born_us: int) -> None:
         """Start all counters anew at `born_us`, keeping what is known of sessions and users."""
         for name, judge in self.judges.items():
-            old = judge.totals
+            old = judge.tally.totals
             new = ScopeTotals(born_us, active_sessions=old.active_sessions, active_users=old.active_users)
             new.intervals.rebound(old.intervals.bounds_s)
-            judge.totals = judge.people.totals = self.totals.scopes[name] = new
-            judge.minutes, judge.incidents, judge.minute_number, judge.minute = {}, [], -1, Minute()
+            self.totals.scopes[name] = judge.people.totals = new
+            judge.tally.start_anew(new)
         self.totals.events = dict.fromkeys(self.totals.events, 0)
         self.totals.late_events = self.totals.evicted_sessions = 0
 
@@ -162,13 +168,14 @@ class Ledger:
         if totals is None:
             totals = self.totals.scopes[rules.name] = ScopeTotals(born_us=born_us)
         totals.intervals.rebound(interval_bounds_s)
+        incidents_max = self.limits.max_incidents
+        tally = Tally(rules, totals, self.names, incidents_max=incidents_max, listener=self._listener)
         self.judges[rules.name] = ScopeJudge(
             number,
             rules,
-            totals,
+            tally,
             known=self._known,
             requests=self.requests,
-            names=self.names,
             lateness_us=self.lateness_us,
             wait=self.waiting.add,
         )
@@ -179,7 +186,7 @@ class Ledger:
             judge.looked_up(self._report(event, LOOKED_UP, judge, writer), event.duration_us)
         elif isinstance(event, wire.ContextLost):
             report = self._report(event, CONTEXT_LOST, judge, writer)
-            judge.context_lost(report, self.names[event.expected], self.names[event.actual])
+            judge.tally.loss(report, "reported", self.names[event.expected], self.names[event.actual])
         elif isinstance(event, wire.Created):
             report = self._report(event, CREATED, judge, writer)
             judge.is_first(report)

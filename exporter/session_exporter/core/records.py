@@ -123,6 +123,11 @@ class Session(msgspec.Struct, eq=False, gc=False):
     past: Past | None = None
 
     @property
+    def user(self) -> bytes:
+        """Digest of the user; empty while not known."""
+        return self.owner.user if self.owner is not None else b""
+
+    @property
     def ended_us(self) -> int:
         """Last end; 0 for none."""
         return self.past.ended_us if self.past is not None else 0
@@ -177,5 +182,9 @@ class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
     first: bool = True
 
     def order(self) -> tuple[int, bytes, int, str, bytes]:
-        """The order of judgement: event time, session id, kind; the rest only makes ties the same everywhere."""
-        return (self.at_us, self.session, self.kind, self.evidence.worker, self.evidence.request)
+        """The order of judgement: event time, session id, kind; the rest only makes ties the same everywhere.
+
+        A deletion comes first: one transaction that deletes a row and inserts it again has one time.
+        """
+        kind = 0 if self.reason == "deleted" else self.kind
+        return (self.at_us, self.session, kind, self.evidence.worker, self.evidence.request)

@@ -1,0 +1,166 @@
+"""What one scope has counted: totals, counts by the minute, exemplars and incidents, told as they come."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from session_exporter.core.duplicates import Duplicate
+from session_exporter.core.incidents import Incident, duplicate_incident, loss_incident
+from session_exporter.core.minutes import MINUTE_US, Minute
+from session_exporter.core.pseudonyms import Pseudonyms
+from session_exporter.core.records import Evidence, Owner, Report
+from session_exporter.core.scopes import ScopeRules
+from session_exporter.core.totals import Exemplar, ScopeTotals
+
+
+class Verdict(NamedTuple):
+    """What became of an event, or of the want of one.
+
+    Attributes:
+        at_us: Event time.
+        scope: The scope's name.
+        verdict: `create`, `reuse`, `adopted`, `lookup`, `redundant_lookup`, `end`, `rapid_duplicate_create`,
+            `context_loss`.
+        session: Digest; empty for a lookup that found none and for a loss.
+        user: Digest; empty when not known.
+        detail: The cause of a duplicate, the reason of an end or loss.
+    """
+
+    at_us: int
+    scope: str
+    verdict: str
+    session: bytes
+    user: bytes = b""
+    detail: str = ""
+
+
+Listener: TypeAlias = Callable[[Verdict], None]
+
+
+class Tally:
+    """Counts of one scope.
+
+    Args:
+        rules: The scope's rules.
+        totals: The counts to add to.
+        names: For the pseudonyms that incidents and exemplars show.
+        incidents_max: Incidents kept between two commits; the oldest leave first.
+        listener: Told every verdict; None when nobody listens.
+
+    Attributes:
+        minute: The counts of the minute that was counted in last, since the last commit.
+        minutes: By minute since the epoch, since the last commit.
+        incidents: Since the last commit.
+    """
+
+    def __init__(
+        self,
+        rules: ScopeRules,
+        totals: ScopeTotals,
+        names: Pseudonyms,
+        *,
+        incidents_max: int,
+        listener: Listener | None = None,
+    ) -> None:
+        self.totals = totals
+        self.minute = Minute()
+        self.minutes: dict[int, Minute] = {}
+        self.incidents: deque[Incident] = deque(maxlen=incidents_max)
+        self.listener = listener
+        self._rules = rules
+        self._names = names
+        self._number = -1
+        self._exemplars: dict[str, tuple[bytes, bytes, int]] = {}
+
+    def at(self, at_us: int) -> Minute:
+        """The counts of the minute of `at_us`."""
+        number = at_us // MINUTE_US
+        if number != self._number:
+            self._number = number
+            self.minute = self.minutes.setdefault(number, Minute())
+        return self.minute
+
+    def create(self, at_us: int, session: bytes, user: bytes, evidence: Evidence) -> None:
+        """Count a create."""
+        self.totals.creates += 1
+        self.at(at_us).add("creates")
+        self._exemplars["creates"] = (evidence.trace, user, at_us)
+        self._tell(at_us, "create", session, user)
+
+    def reuse(self, report: Report) -> None:
+        """Count a reuse; those of the ledger's quick way are counted there, in the same place."""
+        self.at(report.at_us).reuses += 1
+        self._tell(report.at_us, "reuse", report.session, report.user)
+
+    def adoption(self, at_us: int, session: bytes, user: bytes) -> None:
+        """Count an adoption."""
+        self.totals.adopted += 1
+        self.at(at_us).add("adopted")
+        self._tell(at_us, "adopted", session, user)
+
+    def lookup(self, report: Report, duration_us: int, *, redundant: bool) -> None:
+        """Count a lookup."""
+        self.totals.lookups += 1
+        minute = self.at(report.at_us)
+        minute.add("lookups")
+        if duration_us:
+            self.totals.lookup_durations.observe(duration_us / 1e6)
+        if redundant:
+            self.totals.redundant_lookups += 1
+            minute.add("redundant_lookups")
+        self._tell(report.at_us, "redundant_lookup" if redundant else "lookup", report.session, report.user)
+
+    def end(self, at_us: int, session: bytes, user: bytes, reason: str) -> None:
+        """Count an end."""
+        self.totals.ends[reason] += 1
+        self.at(at_us).add(f"ends:{reason}")
+        self._tell(at_us, "end", session, user, reason)
+
+    def lasted(self, duration_us: int) -> None:
+        """Count how long a session lasted."""
+        self.totals.durations.observe(duration_us / 1e6)
+
+    def duplicate(self, found: Duplicate, owner: Owner) -> None:
+        """Count a rapid duplicate create and keep its story."""
+        at_us, session, cause = found.create.at_us, found.create.session, found.cause
+        self.totals.duplicates[cause] += 1
+        self.at(at_us).add(f"duplicates:{cause}")
+        trace = found.create.evidence.trace if found.create.evidence else b""
+        self._exemplars[f"duplicates:{cause}"] = (trace, owner.user, at_us)
+        rules = self._rules
+        self.incidents.append(duplicate_incident(found, owner, rules.name, rules.duplicate_window_us, self._names))
+        self._tell(at_us, "rapid_duplicate_create", session, owner.user, cause)
+
+    def loss(self, report: Report, reason: str, expected: bytes, actual: bytes) -> None:
+        """Count a context loss and keep its story."""
+        self.totals.losses[reason] += 1
+        self.at(report.at_us).add(f"losses:{reason}")
+        self._exemplars[f"losses:{reason}"] = (report.evidence.trace, report.user, report.at_us)
+        self.incidents.append(loss_incident(report, self._rules.name, reason, (expected, actual), self._names))
+        self._tell(report.at_us, "context_loss", b"", report.user, reason)
+
+    def interval(self, interval_us: int) -> None:
+        """Count the time between two creates of one user."""
+        self.totals.intervals.observe(interval_us / 1e6)
+
+    def settle(self) -> None:
+        """Bring the totals up to date with what is counted by the minute, and with the newest exemplars."""
+        for number, minute in self.minutes.items():
+            self.totals.count_minute(number * MINUTE_US, minute.reuses, minute.counts.get("creates", 0))
+        for name, (trace, user, at_us) in self._exemplars.items():
+            self.totals.exemplars[name] = Exemplar(trace.hex(), self._names.label("u", user), at_us)
+
+    def forget_changes(self) -> None:
+        """Note that all that was counted so far is stored."""
+        self.minutes, self.minute, self._number = {}, Minute(), -1
+        self.incidents.clear()
+        self._exemplars = {}
+
+    def start_anew(self, totals: ScopeTotals) -> None:
+        """Go on with other totals; nothing that was counted before is."""
+        self.totals = totals
+        self.forget_changes()
+
+    def _tell(self, at_us: int, verdict: str, session: bytes, user: bytes, detail: str = "") -> None:
+        if self.listener is not None:
+            self.listener(Verdict(at_us, self._rules.name, verdict, session, user, detail))
