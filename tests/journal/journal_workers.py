@@ -93,6 +93,7 @@ class Worker:
             [sys.executable, "-c", _PRELUDE + code, str(directory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONPATH": path},
             text=True,
         )

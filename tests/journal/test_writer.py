@@ -2,7 +2,7 @@ import os
 import stat
 
 import pytest
-from journal_workers import drain, fields, sessions, until
+from journal_workers import Worker, drain, fields, sessions, until
 
 from session_exporter.core.events import Created, LookedUp
 from session_exporter.journal import LOST_KINDS, LOST_REASONS, JournalLimits
@@ -201,3 +201,25 @@ def test_the_replica_is_the_host_name_by_default(make_writer, reader, monkeypatc
     make_writer().append(fields(1))
     reader.scan()
     assert reader.read().writer.replica == "pod-7"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("ending", ["", "cycle = [writer]; cycle.append(cycle); del writer", "sys.exit(0)"])
+def test_an_application_that_never_closes_its_writer_exits_in_silence(directory, reader, ending):
+    with Worker(f"writer = JournalWriter(directory)\nwriter.append(fields(1))\n{ending}\n", directory) as worker:
+        assert worker.finish() == ""
+    assert sessions(reader) == ["s1"]
+    assert reader.workers() == 0
+
+
+@pytest.mark.integration
+def test_nothing_is_imported_while_an_event_is_recorded(directory):
+    code = """
+writer = JournalWriter(directory, limits=JournalLimits(segment_bytes=4096))
+before = set(sys.modules)
+for number in range(200):
+    writer.append(fields(number))
+print(set(sys.modules) - before)
+"""
+    with Worker(code, directory) as worker:
+        assert worker.finish() == "set()"

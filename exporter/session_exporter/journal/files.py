@@ -82,7 +82,8 @@ class WriterFiles:
 def new_writer_id(started_at_us: int) -> str:
     """An identity that is unique over hosts, restarts and processes, in characters that every file system takes."""
     try:
-        boot = _BOOT_ID.read_text("ascii")[:8]
+        # Bytes, because looking up a text file's codec imports it: on the application's path, nothing is imported.
+        boot = _BOOT_ID.read_bytes()[:8].decode()
     except OSError:
         boot = "noboot"
     return f"{boot}-{started_at_us:x}-{os.urandom(8).hex()}".lower()

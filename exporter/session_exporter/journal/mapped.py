@@ -17,17 +17,23 @@ class MappedFile:
 
     The lock is never released by LOCK_UN: the mapping holds a duplicate of the descriptor and a forked child shares
     both, so unlocking in one would unlock all. It goes when the last of them is closed.
+
+    Attributes:
+        path: Its name.
+        map: Its bytes.
+        words: The same as 64-bit words.
     """
 
     __slots__ = ("_fd", "map", "path", "words")
     # Its own: when the interpreter exits, a finalizer may find the module's globals gone.
     _close_descriptor = staticmethod(os.close)
+    map: mmap.mmap
 
-    def __init__(self, path: Path, fd: int, size_bytes: int) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._fd = fd
-        self.map = mmap.mmap(fd, size_bytes, mmap.MAP_SHARED)
-        self.words = memoryview(self.map).cast("Q")
+        # Whoever interrupts what follows, this object owns the descriptor, and nobody closes it twice.
+        self._fd = -1
+        self.words: memoryview[int] = memoryview(b"")
 
     @classmethod
     def create(cls, path: Path, start: bytes, size_bytes: int) -> "MappedFile":
@@ -37,34 +43,32 @@ class MappedFile:
             OSError: It cannot be made; ENOSPC or EDQUOT when there is no room for it.
         """
         for attempt in range(1, _ATTEMPTS + 1):
+            file = cls(path)
             try:
-                return cls._create(path, start, size_bytes)
+                file._make(start, size_bytes)
             except FileNotFoundError:
                 # A reader that cleans up may take a temporary file whose writer was held up before it had locked it.
                 if attempt == _ATTEMPTS or not path.parent.is_dir():
                     raise
+            else:
+                return file
         raise FileNotFoundError(path)  # pragma: no cover - the loop has returned or raised
 
-    @classmethod
-    def _create(cls, path: Path, start: bytes, size_bytes: int) -> "MappedFile":
-        newborn = path.with_name(f".{path.name}.tmp")
-        fd = os.open(newborn, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        file = None
+    def _make(self, start: bytes, size_bytes: int) -> None:
+        newborn = self.path.with_name(f".{self.path.name}.tmp")
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.posix_fallocate(fd, 0, size_bytes)
-            os.pwrite(fd, start, 0)
-            file = cls(path, fd, size_bytes)
-            newborn.rename(path)
+            self._fd = os.open(newborn, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.posix_fallocate(self._fd, 0, size_bytes)
+            os.pwrite(self._fd, start, 0)
+            self.map = mmap.mmap(self._fd, size_bytes, mmap.MAP_SHARED)
+            self.words = memoryview(self.map).cast("Q")
+            newborn.rename(self.path)
         except BaseException:
-            if file is not None:
-                file.close()
-            else:
-                os.close(fd)
+            self.close()
             with contextlib.suppress(OSError):
                 newborn.unlink()
             raise
-        return file
 
     def is_linked(self) -> bool:
         """Whether the file still has a name; False once somebody has deleted it."""
@@ -72,17 +76,17 @@ class MappedFile:
 
     def close(self) -> None:
         """Unmap and close; the lock goes with it unless another process holds the descriptor too. Idempotent."""
-        if self._fd >= 0:
-            # In this order: interrupted by an exception from a signal handler, it can be done again.
-            self.words.release()
+        # In this order: interrupted by an exception from a signal handler, it can be done again.
+        self.words.release()
+        if hasattr(self, "map"):
             self.map.close()
+        if self._fd >= 0:
             fd, self._fd = self._fd, -1
             self._close_descriptor(fd)
 
     def __del__(self) -> None:
         # A writer that was dropped, or interrupted while it took this file over, must not seem alive for ever.
-        if hasattr(self, "words"):
-            self.close()
+        self.close()
 
     def cut(self, size_bytes: int) -> None:
         """Give back the space behind `size_bytes` and close."""

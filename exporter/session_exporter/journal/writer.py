@@ -4,7 +4,6 @@ import mmap
 import os
 import struct
 import time
-import zlib
 from array import array
 from collections import deque
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Final, TypeAlias
 from weakref import WeakSet
+from zlib import crc32
 
 import msgspec
 
@@ -80,9 +80,7 @@ class JournalWriter:
 
     def _begin(self) -> None:
         """Start with no files, as a new process does."""
-        # Reentrant, so that a signal handler or finalizer on the same thread gets in and finds `_busy` set. A plain
-        # lock would have to be taken by a call outside of `with`, and an exception from a signal handler right behind
-        # that call would leave it locked for ever.
+        # Reentrant, so that a signal handler or finalizer on the same thread gets in and finds `_busy` set.
         self._lock = RLock()
         self._busy = False
         self._spill: deque[Fields] = deque()
@@ -118,28 +116,36 @@ class JournalWriter:
         except Exception:  # noqa: BLE001 - hooks never raise into the application; it is counted
             self._count_lost("encoding", fields)
             return
+        lock = self._lock
         try:
-            with self._lock:
-                if self._busy:
-                    self._set_aside(fields)
-                    return
-                try:
-                    self._busy = True
-                    words = self._words
-                    start = words[COMMITTED_WORD]
-                    size = len(payload)
-                    end = start + FRAME_BYTES + size
-                    if end <= self._room and size <= _SMALL_MAX:
-                        _packers[size](self._map, start, size, zlib.crc32(payload), payload)
-                        words[COMMITTED_WORD] = end
-                    else:
-                        self._write(fields, payload)
-                finally:
-                    self._busy = False
-                    if self._spill:
-                        self._drain()
+            # Inside of `try`, because an exception from a signal handler can come right behind this call; `with` would
+            # do the same at twice the cost.
+            lock.acquire()
+            if self._busy:
+                self._set_aside(fields)
+                return
+            try:
+                self._busy = True
+                words = self._words
+                start = words[COMMITTED_WORD]
+                size = len(payload)
+                end = start + FRAME_BYTES + size
+                if end <= self._room and size <= _SMALL_MAX:
+                    _packers[size](self._map, start, size, crc32(payload), payload)
+                    words[COMMITTED_WORD] = end
+                else:
+                    self._write(fields, payload)
+            finally:
+                self._busy = False
+                if self._spill:
+                    self._drain()
         except Exception:  # noqa: BLE001 - hooks never raise into the application; it is counted
             self._count_lost("unavailable", fields)
+        finally:
+            try:  # noqa: SIM105 - suppress() costs more than the lock
+                lock.release()
+            except RuntimeError:
+                pass  # The exception came while it still waited for another thread.
 
     def open(self) -> None:
         """Make this worker visible before its first event; without effect when it is, or when it cannot be."""
@@ -224,7 +230,7 @@ class JournalWriter:
                 self._count_lost(refusal, fields)
                 return
         start = self._words[COMMITTED_WORD]
-        FRAME.pack_into(self._map, start, size, zlib.crc32(payload))
+        FRAME.pack_into(self._map, start, size, crc32(payload))
         self._map[start + FRAME_BYTES : start + FRAME_BYTES + size] = payload
         self._words[COMMITTED_WORD] = start + FRAME_BYTES + size
 
