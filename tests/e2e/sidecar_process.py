@@ -17,9 +17,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 import session_exporter
 
-DEADLINE_S = 60.0
+DEADLINE_S = 30.0
 TICK_S = 0.01
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+# What would send the child elsewhere.
+OVERRIDES = {"SESSION_EXPORTER_DIR", "SESSION_EXPORTER_DISABLED"}
 _SOURCE_ROOT = Path(session_exporter.__file__).parents[1]
 _LISTENING = re.compile(r'msg=listening url="?(http[^\s"]+)')
 
@@ -39,7 +41,7 @@ def until(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_
 def environment(**more: str) -> dict[str, str]:
     """The environment for a child that imports the same package."""
     path = os.pathsep.join([str(_SOURCE_ROOT), os.environ.get("PYTHONPATH", "")])
-    own = {key: value for key, value in os.environ.items() if not key.startswith("SESSION_EXPORTER_")}
+    own = {key: value for key, value in os.environ.items() if key not in OVERRIDES}
     return {**own, "PYTHONPATH": path, **more}
 
 

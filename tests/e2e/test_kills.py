@@ -4,6 +4,7 @@ import random
 
 import pytest
 from kill_campaign import campaign
+from sidecar_process import Sidecar
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -17,3 +18,13 @@ def test_kills_of_workers_and_sidecar_lose_nothing_and_count_nothing_twice(tmp_p
     duplicates = outcome.final.of("session_rapid_duplicate_creates_total", scope="conversation")
     found = {dict(labels)["cause"] for labels, value in duplicates.items() if value}
     assert found == {"same_request", "same_worker", "cross_worker"}, f"seed {seed}"
+
+
+def test_no_counter_goes_backwards_when_an_idle_sidecar_is_killed(tmp_path):
+    with Sidecar(tmp_path) as sidecar:
+        sidecar.start()
+        before = sidecar.scrape_until(
+            lambda scrape: scrape.value("session_exporter_drain_seconds_count") > 3, "several drains of nothing"
+        )
+        sidecar.kill()
+        assert sidecar.start().scrape().regressions(before) == []
