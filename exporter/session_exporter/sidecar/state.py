@@ -5,6 +5,7 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -118,9 +119,16 @@ class State:
             yield epoch, decode(data)
 
     def find(self, scope: int, session: bytes) -> Known | None:
-        """What is remembered of a session that has left the ledger."""
+        """What is remembered of a session that has left the ledger.
+
+        Raises:
+            StateError: The database cannot be read.
+        """
         sql = "SELECT last_us, flags FROM known WHERE scope = ? AND id = ?"
-        row = self._connection.execute(sql, (scope, session)).fetchone()
+        try:
+            row = self._connection.execute(sql, (scope, session)).fetchone()
+        except sqlite3.Error as error:
+            raise StateError(f"{self.directory}: {error}") from error
         return Known(row[0], bool(row[1] & 1), bool(row[1] & 2)) if row else None
 
     def forget_ids(self) -> None:
@@ -140,17 +148,14 @@ class State:
             StateError: Nothing was stored: the disk is full, or the database was tampered with.
         """
         totals = _encode(changes.totals)
-        try:
-            with self._transaction() as connection:
-                self._store_rows(connection, changes)
-                self._store_window(connection, changes)
-                self._store_positions(connection, positions)
-                self._store_meta(connection, "totals", totals)
-                self._store_meta(connection, "waiting", _encode(changes.waiting))
-                self._store_meta(connection, "exporter", _encode(exporter))
-                self._store_meta(connection, "numbers", _encode(numbers))
-        except sqlite3.Error as error:
-            raise StateError(f"{self.directory}: {error}; nothing was committed") from error
+        with self._transaction() as connection:
+            self._store_rows(connection, changes)
+            self._store_window(connection, changes)
+            self._store_positions(connection, positions)
+            self._store_meta(connection, "totals", totals)
+            self._store_meta(connection, "waiting", _encode(changes.waiting))
+            self._store_meta(connection, "exporter", _encode(exporter))
+            self._store_meta(connection, "numbers", _encode(numbers))
         return totals
 
     def identify(self, identity: Identity) -> None:
@@ -159,12 +164,16 @@ class State:
             self._store_meta(connection, "identity", _encode(identity))
 
     def forget_old(self, now_us: int) -> None:
-        """Forget known ids and minutes that are too old or too many, a bounded number at a time."""
+        """Forget known ids and minutes that are too old or too many, a bounded number at a time.
+
+        Raises:
+            StateError: Nothing was forgotten.
+        """
         oldest_us = now_us - self.limits.known_ids_retention_us
-        if self._known_count is None:
-            self._known_count = self._connection.execute("SELECT count(*) FROM known").fetchone()[0]
-        surplus = min(max(self._known_count - self.limits.known_ids_max, 0), FORGET_ROWS)
         with self._transaction() as connection:
+            if self._known_count is None:
+                self._known_count = connection.execute("SELECT count(*) FROM known").fetchone()[0]
+            surplus = min(max(self._known_count - self.limits.known_ids_max, 0), FORGET_ROWS)
             oldest = "SELECT scope, id FROM known"
             gone = connection.execute(
                 f"DELETE FROM known WHERE (scope, id) IN ({oldest} WHERE last_us < ? ORDER BY last_us LIMIT ?)",  # noqa: S608
@@ -185,11 +194,15 @@ class State:
             )
         left = changes.left_sessions
         connection.executemany("DELETE FROM sessions WHERE scope = ? AND id = ?", ((each[0], each[1]) for each in left))
+        known_before = connection.executemany(
+            "DELETE FROM known WHERE scope = ? AND id = ?", ((each[0], each[1]) for each in left)
+        ).rowcount
         connection.executemany(
-            "INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?)",
+            "INSERT INTO known VALUES (?, ?, ?, ?)",
             ((scope, session, known.last_us, known.ended | known.born << 1) for scope, session, known in left),
         )
-        self._known_count = None if self._known_count is None else self._known_count + len(left)
+        if left and self._known_count is not None:
+            self._known_count += len(left) - known_before
         connection.executemany("DELETE FROM owners WHERE scope = ? AND id = ?", changes.left_owners)
         epoch = changes.waiting.epoch
         if changes.requests:
@@ -232,25 +245,21 @@ class State:
     def _meta(self, name: str, kind: type[T]) -> T | None:
         return read_meta(self._connection, name, kind)
 
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._connection)
-
-
-class _Transaction:
-    """All or nothing; takes the write lock at its beginning."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> sqlite3.Connection:
-        self._connection.execute("BEGIN IMMEDIATE")
-        return self._connection
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._connection.execute("COMMIT")
-        elif self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing; takes the write lock at its beginning."""
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException as error:
+            self._known_count = None
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise StateError(f"{self.directory}: {error}; nothing was committed") from error
+            raise
 
 
 def _take_lock(directory: Path) -> int:
