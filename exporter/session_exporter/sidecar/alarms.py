@@ -18,7 +18,9 @@ def log(incident: Incident, window_us: int) -> None:
     extra = {"incident": incident.id, "scope": incident.scope}
     if incident.kind == "rapid_duplicate_create":
         extra["cause"] = detail["cause"]
-        count, window_s = len(detail["creates"]), window_us / 1_000_000
+        # The incident tells the whole chain, which may be longer than the window.
+        count = sum(each["at_us"] > incident.at_us - window_us for each in detail["creates"])
+        window_s = window_us / 1_000_000
         logger.warning("METRIC ALERT: User %s created %d sessions in %gs", detail["user"], count, window_s, extra=extra)
     else:
         extra["reason"] = detail["reason"]
