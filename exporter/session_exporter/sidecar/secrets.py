@@ -33,6 +33,7 @@ def read_or_make_key(directory: Path, key_file: Path | None) -> bytes:
 
 def _make(path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)  # of a start that was killed; in a container each has the same process id
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(secrets.token_bytes(KEY_BYTES))
