@@ -17,8 +17,9 @@ from session_exporter._version import __version__
 from session_exporter.config import Config
 from session_exporter.errors import SessionExporterError
 from session_exporter.sidecar import alarms, summary, web
-from session_exporter.sidecar.engine import Engine, Reloads
+from session_exporter.sidecar.engine import Engine
 from session_exporter.sidecar.snapshot import Snapshot
+from session_exporter.sidecar.workers import Reloads
 
 logger = logging.getLogger(__name__)
 
@@ -184,8 +185,10 @@ class Daemon:
             except SessionExporterError as error:
                 if not failing:
                     logger.error("nothing is committed until this is mended: %s", error)  # noqa: TRY400 - told whole
-                failing = True
-                wait_s = RETRY_AFTER_S
+                failing, wait_s = True, RETRY_AFTER_S
+            except Exception:
+                logger.exception("nothing is committed: a defect of the sidecar; events are taken one by one now")
+                failing, wait_s = True, RETRY_AFTER_S
             self._look_for_workers()
             try:
                 async with asyncio.timeout(wait_s):

@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import resource
 import secrets
 import time
 from collections.abc import Callable
@@ -19,12 +18,12 @@ from session_exporter.core.ledger import Ledger
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.totals import LedgerTotals
 from session_exporter.errors import SessionExporterError
-from session_exporter.journal import Control, JournalReader
+from session_exporter.journal import Batch, JournalReader
 from session_exporter.sidecar.records import ExporterState, Identity
 from session_exporter.sidecar.secrets import read_or_make_key
-from session_exporter.sidecar.snapshot import ExporterTotals, Snapshot
+from session_exporter.sidecar.snapshot import Snapshot
 from session_exporter.sidecar.state import State
-from session_exporter.sidecar.workers import absorb, hook_workers
+from session_exporter.sidecar.workers import Reloads, absorb, expose, hooks_of, memory_mb
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +32,6 @@ EVENTS_PER_COMMIT: Final = 250_000
 MAINTENANCE_EVERY_US: Final = 60_000_000
 STATE_MARK_NAME: Final = ".state"
 PLAIN_IDS: Final = "plain"
-
-
-class Reloads:
-    """How the last attempt to load the configuration went; written by the daemon, exposed with each snapshot."""
-
-    def __init__(self, at_s: float) -> None:
-        self.successful = True
-        self.success_at_s = at_s
 
 
 class Engine:
@@ -61,6 +52,8 @@ class Engine:
         StateLocked: Another sidecar owns the state or reads the journal.
         StateError: The state cannot be opened.
         JournalUnavailable: The journal's directory cannot be made or written.
+
+    What was committed last is read in the first cycle: with a million sessions that takes seconds.
     """
 
     def __init__(
@@ -81,23 +74,18 @@ class Engine:
         self._clock_ns = clock_ns
         self._maintained_us = 0
         self._committed: tuple[object, ...] = ()
-        self._failed = False
+        self._stale = True
+        self._careful = False
         self._state = State(state_directory, config.limits)
         try:
             key = read_or_make_key(state_directory, config.privacy.key_file)
-            self._identity, state_was_lost = self._identify(key)
+            self._identity, self._to_seed = self._identify(key)
             self._names = Pseudonyms(key, show_ids=config.privacy.show_ids)
             self._reader = self._open_reader()
-            self._exporter, self._ledger = self._restored()
-            if state_was_lost:
-                self._seed()
-            self._mark_journal()
+            self._exporter, self._ledger = ExporterState(), self._empty_ledger()
         except BaseException:
             self._state.close()
             raise
-        # A million objects that stay are not looked at again by the garbage collector.
-        gc.collect()
-        gc.freeze()
 
     def close(self) -> None:
         """Judge what waits, commit, and give the locks back."""
@@ -120,10 +108,10 @@ class Engine:
         Raises:
             SessionExporterError: Nothing was committed; the next call starts again from the last commit.
         """
-        if self._failed:
-            self._recover()
         begun_s = time.monotonic()
         try:
+            if self._stale:
+                self._go_on()
             mark = self._reader.mark()
             while self._read(begun_s + budget_s) and not self._reader.passed(mark):
                 self._commit()
@@ -131,9 +119,12 @@ class Engine:
                 self._ledger.finish()
             self._exporter.drains.observe(time.monotonic() - begun_s)
             self._commit()
-        except SessionExporterError:
-            self._failed = True
+        except Exception as error:
+            self._stale = True
+            # What is not the fault of a disk or a lock lies in an event; the next time they are taken one by one.
+            self._careful = not isinstance(error, SessionExporterError)
             raise
+        self._careful = False
         if self._now_us() - self._maintained_us > MAINTENANCE_EVERY_US:
             self._maintained_us = self._now_us()
             self._state.forget_old(self._maintained_us)
@@ -167,14 +158,39 @@ class Engine:
                 break
             count += len(batch.events)
             unknown += batch.unknown
-            ledger.apply(batch.events, batch.writer)
+            self._apply(batch)
             if batch.unknown or batch.malformed:
                 self._count_unusable(batch.unknown, batch.malformed)
             more = time.monotonic() < until_s
-            ledger.advance(self._watermark_us())
+            self._advance()
         ledger.totals.events["unknown"] = unknown
-        ledger.advance(self._watermark_us())
+        self._advance()
         return more
+
+    def _apply(self, batch: Batch) -> None:
+        if not self._careful:
+            self._ledger.apply(batch.events, batch.writer)
+            return
+        for event in batch.events:
+            try:
+                self._ledger.apply([event], batch.writer)
+            except Exception:  # noqa: BLE001 - one event must not stop all others for ever
+                self._pass_over(type(event).__name__)
+
+    def _advance(self) -> None:
+        while True:
+            try:
+                self._ledger.advance(self._watermark_us())
+            except Exception:
+                if not self._careful:
+                    raise
+                self._pass_over("a judgement")  # what could not be judged waits no longer
+            else:
+                return
+
+    def _pass_over(self, what: str) -> None:
+        logger.error("passed over %s, which could not be taken in", what, exc_info=True)
+        self._count_unusable(0, 1)
 
     def _watermark_us(self) -> int:
         now_us = self._now_us() - self._config.lateness_us
@@ -193,9 +209,9 @@ class Engine:
         last_words = absorb(exporter, controls)
         exporter.workers = sum(control.alive for control in controls)
         exporter.rules = [judge.rules for judge in self._ledger.judges.values()]
-        exporter.memory_mb = _memory_mb()
+        exporter.memory_mb = memory_mb()
         exporter.committed_at_us = self._now_us()
-        exporter.hooks = [_hooks_of(control) for control in controls if control.alive]
+        exporter.hooks = [hooks_of(control) for control in controls if control.alive]
         changes = take_changes(self._ledger)
         positions = self._reader.positions()
         if self._differs(changes, positions):
@@ -204,7 +220,16 @@ class Engine:
             kept = msgspec.msgpack.decode(totals, type=LedgerTotals)
         else:
             kept = self.snapshot.ledger if self.snapshot else self._state.totals()
-        self.snapshot = Snapshot(kept, exporter.committed_at_us, self._exposed(controls))
+        behind_us = self._reader.behind_us()
+        exposed = expose(
+            exporter,
+            controls,
+            born_us=self._identity.born_us,
+            journal_bytes=self._reader.size_bytes(),
+            lag_us=self._now_us() - behind_us if behind_us is not None else 0,
+            reloads=self._reloads,
+        )
+        self.snapshot = Snapshot(kept, exporter.committed_at_us, exposed)
         self._reader.release(positions)
         self._reader.retire(last_words)
         for incident in changes.incidents:
@@ -215,29 +240,19 @@ class Engine:
         now = (positions, exporter.lost, exporter.hook_errors, len(changes.waiting.reports))
         return self.snapshot is None or changes.any_rows() or now != self._committed
 
-    def _exposed(self, controls: list[Control]) -> ExporterTotals:
-        exporter = self._exporter
-        behind_us = self._reader.behind_us()
-        return ExporterTotals(
-            born_us=self._identity.born_us,
-            workers=exporter.workers,
-            events_lost={_split(name): count for name, count in exporter.lost.items()},
-            journal_bytes=self._reader.size_bytes(),
-            journal_lag_s=max(self._now_us() - behind_us, 0) / 1e6 if behind_us is not None else 0.0,
-            drains=msgspec.structs.replace(exporter.drains, counts=list(exporter.drains.counts)),
-            hook_workers=hook_workers(controls),
-            hook_errors={"tracker": 0, **exporter.hook_errors},
-            config_last_reload_successful=self._reloads.successful,
-            config_last_reload_success_at_s=self._reloads.success_at_s,
-        )
-
-    def _recover(self) -> None:
-        """Go back to the last commit; what was read since is read again."""
+    def _go_on(self) -> None:
+        """Go on from the last commit; what was read since is read again."""
         self._reader.close()
         self._reader = self._open_reader()
         self._exporter, self._ledger = self._restored()
-        self._failed = False
-        logger.warning("recovered: going on from the last commit")
+        if self._to_seed:
+            self._seed()
+            self._to_seed = False
+        self._mark_journal()
+        self._stale = False
+        # A million objects that stay are not looked at again by the garbage collector.
+        gc.collect()
+        gc.freeze()
 
     def _now_us(self) -> int:
         return self._clock_ns() // 1000
@@ -252,18 +267,21 @@ class Engine:
         exporter = state.exporter() or ExporterState()
         exporter.journal_directory = str(self._journal_directory)
         self._committed = ()
-        ledger = Ledger(
+        ledger = self._empty_ledger()
+        restore(ledger, state.owners(), state.sessions(), state.waiting(), state.requests())
+        return exporter, ledger
+
+    def _empty_ledger(self) -> Ledger:
+        return Ledger(
             self._config.scopes,
             names=self._names,
-            known=state,
+            known=self._state,
             limits=self._config.limits,
             lateness_us=self._config.lateness_us,
             born_us=self._now_us(),
-            numbers=state.numbers(),
-            totals=state.totals(),
+            numbers=self._state.numbers(),
+            totals=self._state.totals(),
         )
-        restore(ledger, state.owners(), state.sessions(), state.waiting(), state.requests())
-        return exporter, ledger
 
     def _identify(self, key: bytes) -> tuple[Identity, bool]:
         """Whose state this is, and whether the one that last consumed the journal was lost."""
@@ -306,26 +324,3 @@ class Engine:
             "the state that had read this journal is lost: counters start anew, what is left of it is not counted",
             extra={"journal": str(self._journal_directory), "events": events},
         )
-
-
-def _split(name: str) -> tuple[str, str]:
-    reason, _, kind = name.partition("/")
-    return reason, kind
-
-
-def _hooks_of(control: Control) -> dict[str, object]:
-    return {
-        "worker": control.writer.id,
-        "pid": control.writer.pid,
-        "replica": control.writer.replica,
-        "started_at_us": control.started_at_us,
-        "hooks": {name: {"active": active, "errors": errors} for name, (active, errors) in control.hooks.items()},
-    }
-
-
-def _memory_mb() -> float:
-    """What the process uses now, MiB; its peak where the system does not tell."""
-    try:
-        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * resource.getpagesize() / 1048576
-    except (OSError, ValueError, IndexError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,11 +1,24 @@
-"""What the workers count themselves (lost events, hook errors), added up over all that ever were."""
+"""What the workers count themselves (lost events, hook errors), added up over all that ever were, and shown."""
 
+import resource
 from collections.abc import Iterable
+from pathlib import Path
+
+from msgspec import structs
 
 from session_exporter.journal import Control
 from session_exporter.sidecar.records import ExporterState, WriterCounts
+from session_exporter.sidecar.snapshot import ExporterTotals
 
 TRACKER_HOOK = "tracker"
+
+
+class Reloads:
+    """How the last attempt to load the configuration went; written by the daemon, exposed with each snapshot."""
+
+    def __init__(self, at_s: float) -> None:
+        self.successful = True
+        self.success_at_s = at_s
 
 
 def absorb(state: ExporterState, controls: Iterable[Control]) -> list[str]:
@@ -48,3 +61,45 @@ def _add_growth(totals: dict[str, int], before: dict[str, int], now: dict[str, i
         if growth > 0:
             totals[name] = totals.get(name, 0) + growth
             before[name] = count
+
+
+def expose(
+    state: ExporterState, controls: list[Control], *, born_us: int, journal_bytes: int, lag_us: int, reloads: Reloads
+) -> ExporterTotals:
+    """What `/metrics` says of the exporter itself; a copy that nobody changes any more."""
+    return ExporterTotals(
+        born_us=born_us,
+        workers=state.workers,
+        events_lost={_split(name): count for name, count in state.lost.items()},
+        journal_bytes=journal_bytes,
+        journal_lag_s=max(lag_us, 0) / 1e6,
+        drains=structs.replace(state.drains, counts=list(state.drains.counts)),
+        hook_workers=hook_workers(controls),
+        hook_errors={TRACKER_HOOK: 0, **state.hook_errors},
+        config_last_reload_successful=reloads.successful,
+        config_last_reload_success_at_s=reloads.success_at_s,
+    )
+
+
+def hooks_of(control: Control) -> dict[str, object]:
+    """The hooks of one worker, for `/api/v1/hooks`."""
+    return {
+        "worker": control.writer.id,
+        "pid": control.writer.pid,
+        "replica": control.writer.replica,
+        "started_at_us": control.started_at_us,
+        "hooks": {name: {"active": active, "errors": errors} for name, (active, errors) in control.hooks.items()},
+    }
+
+
+def memory_mb() -> float:
+    """What this process uses now, MiB; its peak where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * resource.getpagesize() / 1048576
+    except (OSError, ValueError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _split(name: str) -> tuple[str, str]:
+    reason, _, kind = name.partition("/")
+    return reason, kind
