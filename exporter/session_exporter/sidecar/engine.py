@@ -189,7 +189,7 @@ class Engine:
                 return
 
     def _pass_over(self, what: str) -> None:
-        logger.error("passed over %s, which could not be taken in", what, exc_info=True)
+        logger.error("passed over %s, which could not be taken in", what, exc_info=True)  # noqa: LOG014 - called in handlers
         self._count_unusable(0, 1)
 
     def _watermark_us(self) -> int:
