@@ -21,7 +21,7 @@ from session_exporter.demo.children import WORKERS, Home, running, workers
 from session_exporter.demo.findings import Truth, read_truth
 from session_exporter.demo.sessions import Outage, ProgressServiceError, RacySessions, RepairedSessions, UserSessions
 from session_exporter.demo.store import CONVERSATION, PROGRESS_UPDATE, Database
-from session_exporter.demo.traffic import Plan, Tally, drive
+from session_exporter.demo.traffic import Plan, TrafficCounts, drive
 from session_exporter.errors import PeerError
 from session_exporter.tracker import SessionTracker
 
@@ -35,7 +35,7 @@ PLAN = Plan(users=12, messages=6, seconds=0.3, two_tabs_every=2, greets_every=5)
 class Run:
     """What users saw and what the database holds after some traffic."""
 
-    tally: Tally
+    tally: TrafficCounts
     pids: set[int]
     truth: Truth
     conversations: Counter[str]

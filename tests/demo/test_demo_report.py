@@ -10,12 +10,12 @@ import pytest
 from session_exporter.demo.findings import Claims, Counts, Truth, read_claims, read_truth
 from session_exporter.demo.report import STAGES, Outcome, broken_promises, clearest, findings
 from session_exporter.demo.store import CONVERSATION, PROGRESS_UPDATE, Database
-from session_exporter.demo.traffic import Plan, Tally
+from session_exporter.demo.traffic import Plan, TrafficCounts
 
 INCIDENT = "incident\n" + "\n".join(f"  at {stage}" for stage in STAGES)
 RACY = Outcome(
     plan=Plan(),
-    tally=Tally(wrong_greetings=3, wrongly_greeted={"ada"}, failures=2, workers={1: 10, 2: 20}),
+    tally=TrafficCounts(wrong_greetings=3, wrongly_greeted={"ada"}, failures=2, workers={1: 10, 2: 20}),
     workers=frozenset({1, 2}),
     truth=Truth({CONVERSATION: Counts(9, 6, 3), PROGRESS_UPDATE: Counts(8, 5, 3)}, orphans=1),
     claims=Claims(
@@ -33,7 +33,7 @@ RACY = Outcome(
 )
 REPAIRED = replace(
     RACY,
-    tally=Tally(failures=2, workers={1: 10, 2: 20}),
+    tally=TrafficCounts(failures=2, workers={1: 10, 2: 20}),
     truth=Truth({CONVERSATION: Counts(3, 0, 3), PROGRESS_UPDATE: Counts(3, 0, 3)}, orphans=0),
     claims=Claims(
         creates={CONVERSATION: 3, PROGRESS_UPDATE: 3},

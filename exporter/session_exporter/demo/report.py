@@ -5,7 +5,7 @@ from typing import Final
 
 from session_exporter.demo.findings import Claims, Truth
 from session_exporter.demo.store import TABLES
-from session_exporter.demo.traffic import Plan, Tally
+from session_exporter.demo.traffic import Plan, TrafficCounts
 
 STAGES: Final = ("ChatPipeline.run", "MessageHandler.handle", "TaskAction.perform")
 REUSE_TARGET: Final = 0.95
@@ -28,7 +28,7 @@ class Outcome:
     """
 
     plan: Plan
-    tally: Tally
+    tally: TrafficCounts
     workers: frozenset[int]
     truth: Truth
     claims: Claims

@@ -40,7 +40,7 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Tally:
+class TrafficCounts:
     """What the users saw.
 
     Attributes:
@@ -69,7 +69,7 @@ class Visitor:
         tally: Shared by all users.
     """
 
-    def __init__(self, client: aiohttp.ClientSession, url: str, number: int, plan: Plan, tally: Tally) -> None:
+    def __init__(self, client: aiohttp.ClientSession, url: str, number: int, plan: Plan, tally: TrafficCounts) -> None:
         self._client = client
         self._url = url
         self._plan = plan
@@ -119,14 +119,14 @@ class Visitor:
         raise PeerError(f"the application answered none of {ATTEMPTS} times {text!r} of {self._user}: {body['error']}")
 
 
-async def drive(url: str, plan: Plan) -> Tally:
+async def drive(url: str, plan: Plan) -> TrafficCounts:
     """Let everybody chat at once, and return what they saw.
 
     Raises:
         PeerError: A user gave up.
         aiohttp.ClientError: The application does not answer.
     """
-    tally = Tally()
+    tally = TrafficCounts()
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as client:
