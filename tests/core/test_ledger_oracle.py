@@ -243,3 +243,27 @@ def test_live_sessions_and_users_are_those_that_a_recount_finds(reports, data):
         assert Counter(session.owner.id for session in people.sessions.values() if session.owner) == {
             owner.id: owner.tracked for owner in people.owners.values()
         }
+
+
+def test_undeclared_scopes_share_one_label_and_nothing_else():
+    ledger = make_ledger()
+    events = [
+        wire.Created(START, "cart", "7", "ann"),
+        wire.Created(START + 1, "wizard", "7", "ann"),
+        wire.Reused(START + 2, "wizard", "7", "ann"),
+    ]
+    ledger.apply(events, WRITERS[0])
+    ledger.finish()
+    other = ledger.totals.scopes["other"]
+    assert (other.creates, other.duplicate_creates, other.active_sessions, other.active_users) == (2, 0, 2, 1)
+
+
+def test_events_from_a_clock_far_ahead_wait_in_bounded_numbers_and_count_all_the_same(monkeypatch):
+    monkeypatch.setattr("session_exporter.core.ledger.WAITING_MAX", 10)
+    ledger = make_ledger()
+    for number in range(100):
+        ledger.apply([wire.Created(START + 3600 * SECOND + number, "chat", f"s{number}", "ann")], WRITERS[0])
+        ledger.advance(START)
+    assert len(ledger.waiting) <= 10
+    ledger.finish()
+    assert totals(ledger)["creates"] == 100

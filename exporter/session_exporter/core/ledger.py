@@ -34,6 +34,9 @@ ENDED: Final = 5
 ATTRIBUTED: Final = 6
 CONTEXT_LOST: Final = 7
 
+# Ten times what waits at 20,000 creates a second and the default lateness; some 400 bytes each.
+WAITING_MAX: Final = 400_000
+
 
 class Ledger:
     """Counts the events of all scopes.
@@ -94,7 +97,7 @@ class Ledger:
         names, reused, listener = self.names, wire.Reused, self._listener
         scope, judge = "", self._other
         minute, begin_us, end_us = Minute(), 0, 0
-        sessions, timeout_us = judge.people.sessions, judge.people.idle.timeout_us
+        sessions, timeout_us, place = judge.people.sessions, judge.people.idle.timeout_us, ""
         total = reuses = 0
         for event in events:
             if event.scope != scope:
@@ -102,6 +105,7 @@ class Ledger:
                 total, reuses, begin_us, end_us = total + reuses, 0, 0, 0
                 scope, judge = event.scope, self.judges.get(event.scope, self._other)
                 sessions, timeout_us = judge.people.sessions, judge.people.idle.timeout_us
+                place = self._place(scope, judge)
             if type(event) is not reused:
                 self._take(event, judge, writer)
                 continue
@@ -114,8 +118,8 @@ class Ledger:
                 end_us = begin_us + MINUTE_US
             reuses += 1
             if listener is not None:
-                listener(Verdict(at_us, judge.rules.name, "reuse", names[event.session], names[event.user]))
-            session = sessions.get(names[event.session])
+                listener(Verdict(at_us, judge.rules.name, "reuse", names[place + event.session], names[event.user]))
+            session = sessions.get(names[place + event.session if place else event.session])
             if session is not None and session.flags & LIVE and session.owner is not None:
                 idle_us = at_us - session.last_us
                 if idle_us <= timeout_us:
@@ -128,6 +132,7 @@ class Ledger:
         minute.reuses += reuses
         self.totals.events["reused"] += total + reuses
         self._make_room()
+        self._judge_surplus()
 
     def advance(self, watermark_us: int) -> None:
         """Judge what waits for any time before `watermark_us`: every event before it is taken to have arrived."""
@@ -231,17 +236,34 @@ class Ledger:
 
     def _report(self, event: wire.Event, kind: int, judge: ScopeJudge, writer: wire.Writer) -> Report:
         names = self.names
+        place = self._place(event.scope, judge)
         user = names[event.user]
-        owner = names.keyed_user(user, event.key) if event.key and user else user
+        key = place + event.key
+        owner = names.keyed_user(user, key) if key and user else user
+        session = names[place + event.session] if event.session else b""
         request = names[event.request]
         if not request and event.trace:
             request = names[f"{event.trace.hex()}@{writer.id}"]
         sites = () if isinstance(event, wire.Reused | wire.Ended | wire.Attributed) else event.sites
         evidence = Evidence(request, event.trace, writer.id, writer.replica, writer.pid, sites)
-        return Report(event.at_us, names[event.session], kind, judge.number, owner, user, evidence)
+        return Report(event.at_us, session, kind, judge.number, owner, user, evidence)
+
+    def _place(self, scope: str, judge: ScopeJudge) -> str:
+        """What keeps undeclared scopes apart, which share the judge of `other`; `""` for a declared one."""
+        return f"{scope}/" if judge is self._other and scope != OTHER_SCOPE else ""
 
     def _tracked(self) -> int:
         return sum(len(judge.people.sessions) for judge in self.judges.values())
+
+    def _judge_surplus(self) -> None:
+        """Judge what has waited longest when too much waits, as when a clock was an hour ahead for a while."""
+        if len(self.waiting) <= WAITING_MAX:
+            return
+        for report in self.waiting.before(inf):
+            self.watermark_us = max(self.watermark_us, report.at_us)
+            self._judge(report)
+            if len(self.waiting) <= WAITING_MAX:
+                return
 
     def _make_room(self) -> None:
         for _ in range(self._tracked() - self.limits.max_tracked_sessions):
