@@ -42,6 +42,6 @@ def _beside_peers(
             "µs/call",
             peer=f"{peer}: {theirs_us}",
             ratio=ratio(ours, taken_us[peer]),
-            at_most=at_most,
+            ratio_at_most=at_most,
         )
         what = "·"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from timeit import Timer
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import peers
 from feeding import session_of, user_of
@@ -18,9 +18,9 @@ from session_exporter import SessionTracker
 from session_exporter.journal import JournalReader
 
 T = TypeVar("T")
-CALLS = 4_000
-CREATES = 1_000
-STACK_DEPTH = 20
+CALLS: Final = 4_000
+CREATES: Final = 1_000
+STACK_DEPTH: Final = 20
 
 
 class Drain:

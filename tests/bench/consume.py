@@ -6,16 +6,17 @@ import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from feeding import bursts, write_backlog
 from figures import Figure
 from places import disk_place, in_child, journal_place
 
-EVENTS_PER_USER = 20
-USERS_PER_COMMIT = 12_500
-WRITERS = 8
+EVENTS_PER_USER: Final = 20
+USERS_PER_COMMIT: Final = 12_500
+WRITERS: Final = 8
 # The events' own clock: 100,000 of them per second.
-STEP_US = 10
+STEP_US: Final = 10
 
 
 def measure(*, quick: bool) -> Iterator[Figure]:
@@ -28,10 +29,11 @@ def measure(*, quick: bool) -> Iterator[Figure]:
     if (creates, reuses) != (users, users * (EVENTS_PER_USER - 1)):
         raise RuntimeError(f"{users} users: {creates} creates and {reuses} reuses were counted")
     what = f"journal to committed state, {users:,} users, {events:,} events, one core"
-    rate = statistics.median(events / result["wall_s"] for result in results)
+    # What the core did for others meanwhile is no time of ours; waiting for the disk is.
+    rate = statistics.median(events / (result["wall_s"] - result["waited_s"]) for result in results)
     yield Figure(what, rate, "events/s", at_least=250_000)
-    cpu_rate = statistics.median(events / result["cpu_s"] for result in results)
-    yield Figure("· by processor time", cpu_rate, "events/s")
+    wall_rate = statistics.median(events / result["wall_s"] for result in results)
+    yield Figure("· by the clock on the wall, core shared with others", wall_rate, "events/s")
     for stage, name in (("read_s", "read and decode"), ("ledger_s", "ledger"), ("commit_s", "commit")):
         per_event_us = statistics.median(result[stage] / events * 1e6 for result in results)
         yield Figure(f"· {name}", per_event_us, "µs/event")

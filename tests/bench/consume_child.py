@@ -11,8 +11,11 @@ from typing import Any
 from feeding import SCOPE
 
 from session_exporter.config import Config
+from session_exporter.core.ledger import Ledger
 from session_exporter.core.scopes import ScopeRules
-from session_exporter.sidecar.engine import Engine, Reloads
+from session_exporter.journal import JournalReader
+from session_exporter.sidecar.engine import Engine
+from session_exporter.sidecar.workers import Reloads
 
 
 class Stopwatch:
@@ -20,7 +23,6 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self.calls = 0
 
     def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
@@ -29,39 +31,48 @@ class Stopwatch:
                 return call(*args, **kwargs)
             finally:
                 self.seconds += time.perf_counter() - begun_s
-                self.calls += 1
 
         return timed
+
+
+def _waited_s() -> float:
+    """How long this process was ready to run while its core was given to others; 0 where the kernel does not tell."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text("ascii").split()[1]) / 1e9
+    except OSError:
+        return 0.0
 
 
 def drain(journal: Path, state: Path, events: int, *, cpu: int) -> dict[str, float]:
     """Drain a journal that holds `events` events; seconds, in total and by stage."""
     os.sched_setaffinity(0, {cpu})
+    read, ledger, commit = Stopwatch(), Stopwatch(), Stopwatch()
+    JournalReader.read = read.around(JournalReader.read)
+    Ledger.apply, Ledger.advance = ledger.around(Ledger.apply), ledger.around(Ledger.advance)
+    Engine._commit = commit.around(Engine._commit)
     config = Config(scopes={SCOPE: ScopeRules(name=SCOPE)})
     engine = Engine(config, journal, state, reloads=Reloads(time.time()), on_incident=lambda *_: None)
-    read, ledger, commit = Stopwatch(), Stopwatch(), Stopwatch()
-    engine._reader.read = read.around(engine._reader.read)
-    engine._ledger.apply = ledger.around(engine._ledger.apply)
-    engine._ledger.advance = ledger.around(engine._ledger.advance)
-    engine._commit = commit.around(engine._commit)
-    begun_s, begun_cpu_s = time.perf_counter(), time.process_time()
+    begun_s, begun_cpu_s, begun_waited_s = time.perf_counter(), time.process_time(), _waited_s()
     snapshot = engine.cycle(float("inf"))
-    wall_s, cpu_s = time.perf_counter() - begun_s, time.process_time() - begun_cpu_s
+    wall_s, cpu_s, waited_s = (
+        time.perf_counter() - begun_s,
+        time.process_time() - begun_cpu_s,
+        _waited_s() - begun_waited_s,
+    )
     if snapshot is None or sum(snapshot.ledger.events.values()) != events:
         raise RuntimeError(f"committed {snapshot and snapshot.ledger.events}, written {events}")
     totals = snapshot.ledger.scopes[SCOPE]
-    found = {
+    engine.close()
+    return {
         "wall_s": wall_s,
+        "waited_s": waited_s,
         "cpu_s": cpu_s,
         "read_s": read.seconds,
         "ledger_s": ledger.seconds,
         "commit_s": commit.seconds,
-        "commits": commit.calls,
         "creates": totals.creates,
         "reuses": totals.reuses,
     }
-    engine.close()
-    return found
 
 
 if __name__ == "__main__":

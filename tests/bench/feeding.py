@@ -1,6 +1,5 @@
 """Real journal writers, with events whose times are chosen."""
 
-import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -109,5 +108,5 @@ class Feeder:
         self._writer.close()
 
     def _unread_bytes(self) -> int:
-        names = os.listdir(self._directory)
-        return sum(name.endswith(".seg") for name in names) * JournalLimits().segment_bytes
+        segments = [path for path in self._directory.iterdir() if path.suffix == ".seg"]
+        return len(segments) * JournalLimits().segment_bytes

@@ -19,8 +19,9 @@ class Figure:
         unit: Of the value.
         peer: Who was measured beside it, with the peer's own median; `""` for nobody.
         ratio: Ours by theirs: the median of the ratios of single rounds.
-        at_most: What the ratio, or the value where there is none, must not exceed.
-        at_least: What it must reach.
+        at_most: What the value must not exceed.
+        at_least: What the value must reach.
+        ratio_at_most: What the ratio must not exceed.
     """
 
     what: str
@@ -30,22 +31,24 @@ class Figure:
     ratio: float | None = None
     at_most: float | None = None
     at_least: float | None = None
+    ratio_at_most: float | None = None
 
     @property
     def target(self) -> str:
-        unit = "" if self.ratio is not None else f" {self.unit}"
+        if self.ratio_at_most is not None:
+            return f"ratio ≤ {shown(self.ratio_at_most)}"
         if self.at_most is not None:
-            return f"≤ {shown(self.at_most)}{unit}"
-        return f"≥ {shown(self.at_least)}{unit}" if self.at_least is not None else ""
+            return f"≤ {shown(self.at_most)} {self.unit}"
+        return f"≥ {shown(self.at_least)} {self.unit}" if self.at_least is not None else ""
 
     @property
     def verdict(self) -> str:
-        judged = self.value if self.ratio is None else self.ratio
-        missed = 0.0
-        if self.at_most is not None:
-            missed = judged / self.at_most - 1
+        if self.ratio_at_most is not None and self.ratio is not None:
+            missed = self.ratio / self.ratio_at_most - 1
+        elif self.at_most is not None:
+            missed = self.value / self.at_most - 1
         elif self.at_least is not None:
-            missed = 1 - judged / self.at_least
+            missed = 1 - self.value / self.at_least
         else:
             return ""
         return f"missed by {max(missed * 100, 1):.0f} %" if missed > 0 else "met"
@@ -65,7 +68,7 @@ def shown(value: float) -> str:
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
     if value == round(value):
         digits = 0
-    return f"{round(value, digits):,.{min(digits, 3)}f}"
+    return f"{round(value, digits):,.{digits}f}"
 
 
 def table(figures: Iterable[Figure]) -> str:

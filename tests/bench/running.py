@@ -1,6 +1,5 @@
 """A real sidecar in a process of its own, asked over HTTP."""
 
-import http.client
 import re
 import signal
 import subprocess
@@ -13,63 +12,41 @@ from typing import Final
 
 from feeding import SCOPE
 from places import environment
+from scraping import Scraper
 
 READY_WITHIN_S: Final = 60.0
-# What a Prometheus server sends with each scrape.
-HEADERS: Final = {
-    "Accept": "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
-    "Accept-Encoding": "gzip",
-    "X-Prometheus-Scrape-Timeout-Seconds": "10",
-}
 
 
-class Sidecar:
+class Sidecar(Scraper):
     """One running sidecar."""
 
-    def __init__(self, process: subprocess.Popen[str], address: tuple[str, int]) -> None:
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        super().__init__(port)
         self.process = process
-        self._connection = http.client.HTTPConnection(*address, timeout=60.0)
-
-    def scrape_ms(self) -> float:
-        """How long one scrape takes for a client that keeps its connection, milliseconds."""
-        begun_s = time.perf_counter()
-        self._get("/metrics", HEADERS)
-        return (time.perf_counter() - begun_s) * 1e3
 
     def value(self, metric: str) -> float:
         """The sum of a metric's samples."""
-        body = self._get("/metrics", {}).decode()
-        samples = re.findall(rf"^{metric}(?:\{{[^\n]*\}})? (\S+)$", body, re.MULTILINE)
+        samples = re.findall(rf"^{metric}(?:\{{[^\n]*\}})? (\S+)$", self.get({}).decode(), re.MULTILINE)
         if not samples:
             raise RuntimeError(f"{metric} is not exposed")
         return sum(map(float, samples))
 
     def wait_for(self, condition: Callable[["Sidecar"], bool], what: str, within_s: float) -> None:
+        """Wait until a condition holds; RuntimeError when it does not within the time, or the sidecar ends."""
         until_s = time.monotonic() + within_s
         while not condition(self):
             if time.monotonic() > until_s or self.process.poll() is not None:
                 raise RuntimeError(f"the sidecar did not come to this: {what}")
             time.sleep(0.05)
 
-    def memory_mib(self) -> float:
-        """Resident memory, MiB."""
+    def memory_mib(self, what: str = "VmRSS") -> float:
+        """Resident memory, MiB; with `VmHWM` the most it ever was."""
         status = Path(f"/proc/{self.process.pid}/status").read_text("ascii")
-        return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) / 1024
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def _get(self, path: str, headers: dict[str, str]) -> bytes:
-        self._connection.request("GET", path, headers=headers)
-        response = self._connection.getresponse()
-        body = response.read()
-        if response.status != http.HTTPStatus.OK:
-            raise RuntimeError(f"{path}: status {response.status}")
-        return body
+        return int(re.findall(rf"{what}:\s+(\d+) kB", status)[0]) / 1024
 
 
 @contextmanager
-def running(journal: Path, place: Path) -> Iterator[Sidecar]:
+def sidecar_for(journal: Path, place: Path) -> Iterator[Sidecar]:
     """A sidecar for this journal, its state and log below `place`; stopped, and waited for, at the end."""
     config = place / "config.yml"
     config.write_text(f"scopes: {{{SCOPE}: {{idle_timeout: 2h}}}}\n", "utf-8")
@@ -90,7 +67,7 @@ def running(journal: Path, place: Path) -> Iterator[Sidecar]:
             text=True,
         )
     try:
-        sidecar = Sidecar(process, _address(log, process))
+        sidecar = Sidecar(process, _port(log, process))
         try:
             yield sidecar
         finally:
@@ -100,10 +77,10 @@ def running(journal: Path, place: Path) -> Iterator[Sidecar]:
         process.wait(READY_WITHIN_S)
 
 
-def _address(log: Path, process: subprocess.Popen[str]) -> tuple[str, int]:
+def _port(log: Path, process: subprocess.Popen[str]) -> int:
     until_s = time.monotonic() + READY_WITHIN_S
-    while not (found := re.search(r"http://(127\.0\.0\.1):(\d+)", log.read_text("utf-8"))):
+    while not (found := re.search(r"http://127\.0\.0\.1:(\d+)", log.read_text("utf-8"))):
         if time.monotonic() > until_s or process.poll() is not None:
             raise RuntimeError(f"the sidecar did not start: {log.read_text('utf-8')}")
         time.sleep(0.02)
-    return found[1], int(found[2])
+    return int(found[1])

@@ -1,0 +1,35 @@
+"""A client that scrapes as a Prometheus server does."""
+
+import http.client
+import time
+from typing import Final
+
+HEADERS: Final = {
+    "Accept": "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
+    "Accept-Encoding": "gzip",
+    "X-Prometheus-Scrape-Timeout-Seconds": "10",
+}
+
+
+class Scraper:
+    """Scrapes one target over one connection."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60.0)
+
+    def scrape_ms(self) -> float:
+        """How long one scrape takes, milliseconds."""
+        begun_s = time.perf_counter()
+        self.get(HEADERS)
+        return (time.perf_counter() - begun_s) * 1e3
+
+    def get(self, headers: dict[str, str]) -> bytes:
+        self._connection.request("GET", "/metrics", headers=headers)
+        response = self._connection.getresponse()
+        body = response.read()
+        if response.status != http.HTTPStatus.OK:
+            raise RuntimeError(f"/metrics: status {response.status}")
+        return body
+
+    def close(self) -> None:
+        self._connection.close()

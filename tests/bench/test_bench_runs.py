@@ -1,0 +1,39 @@
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("statsd", reason="the peers are missing; install them with: pip install -e '.[bench]'")
+
+BENCH = Path(__file__).parent
+# Rows of each group in the order printed; times are nobody's business here.
+ROWS = {"calls": 16, "creates": 3, "consume": 5, "workers": 2, "population": 7, "imports": 3}
+
+
+def run(*arguments):
+    done = subprocess.run([sys.executable, BENCH, "--quick", *arguments], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+@pytest.mark.parametrize("group", ROWS)
+def test_every_row_of_a_group_is_printed_and_finite(group):
+    figures = json.loads(run("--json", "--only", group))
+
+    assert len(figures) == ROWS[group]
+    assert all(math.isfinite(figure["value"]) for figure in figures)
+    assert all(figure["ratio"] is None or math.isfinite(figure["ratio"]) for figure in figures)
+    assert all(figure["what"] and figure["unit"] for figure in figures)
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_the_table_names_what_was_measured_its_target_and_the_verdict():
+    _, _, heading, _, *rows = run("--only", "creates").splitlines()
+
+    assert heading.split() == ["what", "median", "unit", "peer", "ratio", "target", "verdict"]
+    assert [row.split(",")[0] for row in rows] == ["ledger"] * 3
