@@ -1,6 +1,8 @@
 """The tables of the state, and how a database that may not be ours is opened."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -38,18 +40,21 @@ def open_to_write(directory: Path) -> sqlite3.Connection:
     """
     path = directory / DATABASE_NAME
     try:
-        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-        path.chmod(0o600)
-        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            # The fault model is a killed process, not a crashed host: the log is not synced at each commit.
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(
-                f"BEGIN; {_TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
-            )
-        check(connection, path)
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA cache_size = -8192")
-        connection.execute("PRAGMA journal_size_limit = 67108864")
+        with _closed_on_error(
+            sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        ) as connection:
+            path.chmod(0o600)
+            if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                # The fault model is a killed process, not a crashed host: the log is not synced at each commit.
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.executescript(
+                    f"BEGIN; {_TABLES}"
+                    f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
+                )
+            check(connection, path)
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA cache_size = -8192")
+            connection.execute("PRAGMA journal_size_limit = 67108864")
     except sqlite3.DatabaseError as error:
         raise _translated(path, error) from error
     return connection
@@ -66,8 +71,10 @@ def open_to_read(directory: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise StateError(f"{path}: not there; expected the state that a sidecar keeps")
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        check(connection, path)
+        with _closed_on_error(
+            sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        ) as connection:
+            check(connection, path)
     except sqlite3.DatabaseError as error:
         raise _translated(path, error) from error
     return connection
@@ -85,6 +92,15 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
         raise StateIncompatible(f"{path}: application id {application:#x}; expected a state of session-exporter")
     if version != VERSION:
         raise StateIncompatible(f"{path}: state version {version}; expected {VERSION}, which this version writes")
+
+
+@contextmanager
+def _closed_on_error(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    try:
+        yield connection
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _translated(path: Path, error: sqlite3.DatabaseError) -> StateError:
