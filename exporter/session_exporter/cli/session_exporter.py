@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from session_exporter._version import __version__
+from session_exporter.cli.plain import encodable, inert_lines
 from session_exporter.config import Config, load
 from session_exporter.errors import SessionExporterError
 from session_exporter.journal import find_directory
@@ -17,6 +18,12 @@ from session_exporter.journal import find_directory
 DEFAULT_LISTEN_ADDRESS: Final = ":9897"
 # Wrong arguments, a wrong configuration, or something the start needs and cannot have.
 EXIT_UNUSABLE: Final = 2
+
+_TAIL_EXAMPLES: Final = """\b
+Examples:
+  session-exporter tail --follow | grep context_lost
+  session-exporter tail --judged --json | jq 'select(.cause == "cross_worker")'
+"""
 
 _FILE = click.Path(path_type=Path)
 _LEVELS = click.Choice(["debug", "info", "warning", "error"], case_sensitive=False)
@@ -124,6 +131,53 @@ def check_config(file: Path) -> None:
         click.echo(line)
 
 
+@main.command(epilog=_TAIL_EXAMPLES)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line; the keys are in docs/tail.md.")
+@click.option("--follow", "-f", is_flag=True, help="Go on until Ctrl-C, SIGTERM, or the pipe is closed.")
+@click.option("--judged", is_flag=True, help="What the ledger makes of the events, with the configured rules.")
+@click.option("--show-ids", is_flag=True, help="Ids as they are; without, the pseudonyms that the sidecar shows.")
+@_journal_directory
+@click.option("--state.directory", "state_directory", type=_FILE, help="Where the key of the pseudonyms is.")
+@_config_file
+def tail(
+    *,
+    as_json: bool,
+    follow: bool,
+    judged: bool,
+    show_ids: bool,
+    journal_directory: Path | None,
+    state_directory: Path | None,
+    config_file: Path | None,
+) -> None:
+    """Print what the application's workers record: does the instrumentation work?
+
+    One line an event: time (UTC), kind, scope, session, user, then what else is known: request, trace, worker
+    (pid@replica), the application's nearest call site. "-" is what is not known.
+
+    With --judged, one line a verdict: create, reuse, adopted, lookup, redundant_lookup, end, rapid_duplicate_create,
+    context_loss. A verdict waits until nothing can come before it any more (`lateness`, 2s).
+
+    It only reads, and may run beside a sidecar. The journal holds what is recent: what the sidecar has read and
+    deleted is not shown, and --judged knows nothing of it.
+
+    Exit code 2 when no worker has written; with --follow it waits for one.
+    """
+    from session_exporter.cli import tail as tailed  # noqa: PLC0415 - only this command needs a ledger
+    from session_exporter.sidecar.state import default_directory  # noqa: PLC0415
+
+    config = _loader(config_file)()
+    options = tailed.Options(
+        journal_directory=find_directory(journal_directory, configured=config.journal.directory),
+        state_directory=state_directory or config.state.directory or default_directory(),
+        config=config,
+        as_json=as_json,
+        follow=follow,
+        judged=judged,
+        show_ids=show_ids,
+    )
+    tailed.run_tail(options, sys.stdout, _say)
+
+
 @main.command()
 @click.option("--fixed", is_flag=True, help="Run the application with its race repaired.")
 @click.option("--serve", "keep_serving", is_flag=True, help="Keep application and sidecar running until Ctrl-C.")
@@ -141,3 +195,7 @@ def demo(*, fixed: bool, keep_serving: bool, seconds: float, listen: str | None)
 
 def _loader(config_file: Path | None) -> Callable[[], Config]:
     return lambda: load(config_file) if config_file is not None else Config()
+
+
+def _say(note: str) -> None:
+    click.echo(f"session-exporter: {encodable(inert_lines(note), getattr(sys.stderr, 'encoding', None))}", err=True)

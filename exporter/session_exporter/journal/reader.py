@@ -86,6 +86,13 @@ class JournalReader:
         self._ownership.keep()
         self.problem = self._listing.refresh()
         self._waiting.clear()
+        self.look()
+
+    def look(self) -> None:
+        """See what is committed now in the files that are known, also in those that were deleted since the last scan.
+
+        For a reader without the lock, before each scan: what the sidecar has read and deleted meanwhile is still there.
+        """
         for source in self._listing.growing():
             self._look(source)
 

@@ -1,0 +1,127 @@
+"""One line of `session-exporter tail`: an event or a verdict as a record, and the record as text or JSON.
+
+The keys of a record are a promise, see docs/tail.md: all of them are always there, and None is what is not known or
+does not belong to the kind.
+"""
+
+import json
+from typing import Any, Final, TypeAlias
+
+from session_exporter.cli.plain import inert
+from session_exporter.cli.stories import time_text
+from session_exporter.core.events import KINDS, Event, Writer
+from session_exporter.core.pseudonyms import Pseudonyms
+from session_exporter.core.tally import Verdict
+from session_exporter.sidecar.summary import iso
+
+Record: TypeAlias = dict[str, Any]
+
+UNKNOWN: Final = "-"
+# What the columns take when nothing is longer: the longest kind and verdict, a pseudonym, a UUID.
+_EVENT_CHARS: Final = 12
+_VERDICT_CHARS: Final = 22
+_SCOPE_CHARS: Final = 15
+_PSEUDONYM_CHARS: Final = 14
+_ID_CHARS: Final = 36
+_DUPLICATE: Final = "rapid_duplicate_create"
+
+
+def event_record(event: Event, writer: Writer, names: Pseudonyms) -> Record:
+    """What a hook recorded.
+
+    Args:
+        event: Of any kind.
+        writer: The worker process that recorded it.
+        names: Makes the pseudonyms of session, user, key, request, and of the sessions of a reported loss.
+    """
+    created_at_us, duration_us = getattr(event, "created_at_us", 0), getattr(event, "duration_us", 0)
+    return {
+        "at": iso(event.at_us),
+        "event": KINDS[type(event)],
+        "scope": event.scope,
+        "session": _name(names, "s", event.session),
+        "user": _name(names, "u", event.user),
+        "key": _name(names, "k", event.key),
+        "request": _name(names, "r", event.request),
+        "trace": event.trace.hex() or None,
+        "worker": writer.id,
+        "pid": writer.pid or None,
+        "replica": writer.replica or None,
+        "call_sites": list(getattr(event, "sites", ())),
+        "reason": getattr(event, "reason", None),
+        "expected": _name(names, "s", getattr(event, "expected", "")),
+        "actual": _name(names, "s", getattr(event, "actual", "")),
+        "created_at": iso(created_at_us) if created_at_us else None,
+        "duration_ms": duration_us / 1000 if duration_us else None,
+    }
+
+
+def verdict_record(verdict: Verdict, names: Pseudonyms) -> Record:
+    """What the ledger made of an event; `names` are those of the ledger."""
+    is_duplicate = verdict.verdict == _DUPLICATE
+    detail = verdict.detail or None
+    return {
+        "at": iso(verdict.at_us),
+        "verdict": verdict.verdict,
+        "scope": verdict.scope,
+        "session": names.label("s", verdict.session) or None,
+        "user": names.label("u", verdict.user) or None,
+        "cause": detail if is_duplicate else None,
+        "reason": None if is_duplicate else detail,
+    }
+
+
+def _name(names: Pseudonyms, prefix: str, identifier: str) -> str | None:
+    return names.label(prefix, names[identifier]) or None
+
+
+def json_line(record: Record) -> str:
+    """One JSON object on one line, in ASCII."""
+    return json.dumps(record, separators=(", ", ": "))
+
+
+def text_line(record: Record, *, show_ids: bool = False) -> str:
+    """One line for people and for grep: time, kind, scope, session, user, then `name=value` for what is known.
+
+    Nothing in it can pretend to be another field or another line: what is unprintable is escaped, and a value with a
+    space, a quote or an equals sign in it is quoted.
+    """
+    id_chars = _ID_CHARS if show_ids else _PSEUDONYM_CHARS
+    kind = record["event"].ljust(_EVENT_CHARS) if "event" in record else record["verdict"].ljust(_VERDICT_CHARS)
+    columns = [
+        time_text(record["at"]),
+        kind,
+        _value(record["scope"]).ljust(_SCOPE_CHARS),
+        _value(record["session"]).ljust(id_chars),
+        _value(record["user"]).ljust(id_chars),
+    ]
+    named = " ".join(f"{name}={_value(value)}" for name, value in _details(record) if value is not None)
+    return "  ".join((*columns, named)).rstrip()
+
+
+def _details(record: Record) -> list[tuple[str, str | None]]:
+    if "verdict" in record:
+        return [("cause", record["cause"]), ("reason", record["reason"])]
+    sites, duration_ms = record["call_sites"], record["duration_ms"]
+    lost = record["event"] == "context_lost"
+    return [
+        ("key", record["key"]),
+        ("request", record["request"]),
+        ("trace", record["trace"]),
+        ("worker", f"{record['pid'] or '?'}@{record['replica'] or '?'}"),
+        ("at", sites[0] if sites else None),
+        ("reason", record["reason"]),
+        ("expected", (record["expected"] or "") if lost else None),
+        ("actual", (record["actual"] or "") if lost else None),
+        ("created_at", record["created_at"]),
+        ("duration", None if duration_ms is None else f"{duration_ms:g}ms"),
+    ]
+
+
+def _value(text: str | None) -> str:
+    if not text:
+        return UNKNOWN
+    shown = inert(text)
+    if text == UNKNOWN or any(char in shown for char in ' "='):
+        return '"' + shown.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return shown
