@@ -145,7 +145,7 @@ def test_a_second_reader_is_refused_naming_the_first(reader, make_reader):
     reader.lock()
     reader.lock()
     second = make_reader()
-    with pytest.raises(StateLocked, match=rf"already read by process {os.getpid()} on .+ since 2"):
+    with pytest.raises(StateLocked, match=rf"in use by process {os.getpid()} on .+ since 2"):
         second.lock()
     reader.close()
     second.lock()

@@ -275,7 +275,6 @@ def test_cycles_with_nothing_new_do_not_write(sidecar: Sidecar) -> None:
     assert written_by(sidecar, lambda: sidecar.cycle(72))
 
 
-@pytest.mark.xfail(reason="the number of workers is no reason to commit")
 def test_a_worker_that_has_recorded_nothing_yet_is_seen_by_whoever_reads_the_state(sidecar: Sidecar) -> None:
     sidecar.cycle(0)
     assert sidecar.summary()["exporter"]["workers"] == 0
@@ -325,7 +324,6 @@ def test_the_first_start_counts_what_the_workers_recorded_before_it(sidecar: Sid
     assert sidecar.chat(LATER_S).creates == 1
 
 
-@pytest.mark.xfail(reason="the identity is stored before what was seeded")
 def test_a_start_that_is_killed_while_it_learns_after_a_lost_state_counts_nothing_of_it(sidecar: Sidecar) -> None:
     sidecar.created(0, "s1")
     sidecar.reused(1, "s1")
@@ -337,7 +335,6 @@ def test_a_start_that_is_killed_while_it_learns_after_a_lost_state_counts_nothin
     assert (chat.creates, chat.reuses) == (0, 0)
 
 
-@pytest.mark.xfail(reason="only the first attempt after a lost state seeds without counting")
 def test_a_first_commit_that_fails_after_a_lost_state_counts_nothing_of_what_was_there(sidecar: Sidecar) -> None:
     sidecar.created(0, "s1")
     sidecar.reused(1, "s1")
@@ -353,7 +350,6 @@ def test_a_first_commit_that_fails_after_a_lost_state_counts_nothing_of_what_was
     assert (chat.creates, chat.reuses) == (0, 0)
 
 
-@pytest.mark.xfail(reason="control blocks are not seeded")
 def test_what_workers_lost_before_the_state_was_lost_is_not_counted_again(sidecar: Sidecar) -> None:
     lose(sidecar, 3)
     sidecar.created(0, "s1")
@@ -482,7 +478,6 @@ def test_ids_are_shown_where_the_owner_wants_them(sidecar: Sidecar) -> None:
     assert (duplicate["user"], duplicate["sessions"]) == ("plain-user", ["plain-session", "plain-second"])
 
 
-@pytest.mark.xfail(reason="incidents, exemplars and free pages keep them")
 def test_ids_that_are_no_longer_to_be_shown_leave_every_file_of_the_state(sidecar: Sidecar) -> None:
     sidecar.config = replace(CHAT, privacy=PrivacySettings(show_ids=True))
     record_secrets(sidecar)

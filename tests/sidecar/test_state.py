@@ -106,8 +106,8 @@ def test_what_was_committed_is_there_when_it_is_opened_again(directory: Path) ->
     book.advance(5.5)
     changes = take_changes(book.ledger)
     with opened(directory) as state:
-        state.identify(Identity("me", "plain", at(0)))
-        state.commit(changes, POSITIONS, ExporterState(lost={"encoding/created": 3}), {"chat": 3})
+        exporter, identity = ExporterState(lost={"encoding/created": 3}), Identity("me", "plain", at(0))
+        state.commit(changes, POSITIONS, exporter, {"chat": 3}, identity)
     with opened(directory) as state:
         assert state.identity() == Identity("me", "plain", at(0))
         assert (state.totals(), state.waiting()) == (changes.totals, changes.waiting)
@@ -324,7 +324,7 @@ def test_forgetting_ids_keeps_the_counts(state: State, directory: Path) -> None:
     commit(state, take_changes(book.ledger))
     commit(state, left((b"s0", at(0))))
     totals = state.totals()
-    state.forget_ids()
+    state.forget_ids(Identity("me", "plain", at(0)))
     assert (list(state.sessions()), list(state.owners()), list(state.requests())) == ([], [], [])
     assert (state.find(1, b"s0"), state.waiting()) == (None, Waiting())
     assert (state.totals(), state.numbers(), state.positions()) == (totals, {"chat": 1}, POSITIONS)

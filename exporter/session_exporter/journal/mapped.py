@@ -91,6 +91,7 @@ class MappedFile:
     def cut(self, size_bytes: int) -> None:
         """Give back the space behind `size_bytes` and close."""
         if self._fd >= 0:
-            with contextlib.suppress(OSError):
+            # Overflow: somebody has overwritten the committed length.
+            with contextlib.suppress(OSError, OverflowError):
                 os.ftruncate(self._fd, size_bytes)
             self.close()

@@ -1,4 +1,4 @@
-"""Who reads a journal: one process per directory, kept by a lock that the kernel gives back when it ends."""
+"""Who owns a directory: one process, kept by a lock that the kernel gives back when it ends."""
 
 import fcntl
 import os
@@ -6,21 +6,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from session_exporter.errors import JournalUnavailable, StateLocked
+from session_exporter.errors import JournalUnavailable, SessionExporterError, StateLocked
 
 LOCK_NAME: Final = ".reader.lock"
 _DESCRIPTION_BYTES_MAX: Final = 512
 
 
 class Ownership:
-    """The exclusive right to read, and delete from, one journal directory.
+    """The exclusive right to one directory: to read, and delete from, a journal, or to keep a state.
 
     Args:
-        directory: The journal's directory; made, for its owner only, when it is missing.
+        directory: Made, for its owner only, when it is missing.
+        lock_name: The file in it that is locked, and says by whom.
+        unavailable: What is raised when it cannot be made or written.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        lock_name: str = LOCK_NAME,
+        unavailable: type[SessionExporterError] = JournalUnavailable,
+    ) -> None:
         self._directory = directory
+        self._lock_name = lock_name
+        self._unavailable = unavailable
         self._fd = -1
 
     @property
@@ -37,18 +46,18 @@ class Ownership:
         """
         if self.held:
             return
-        path = self._directory / LOCK_NAME
+        path = self._directory / self._lock_name
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise JournalUnavailable(f"{path}: {error.strerror}; expected a directory that can be written") from error
+            raise self._unavailable(f"{path}: {error.strerror}; expected a directory that can be written") from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             owner = os.pread(fd, _DESCRIPTION_BYTES_MAX, 0).decode("utf-8", "replace").strip()
             os.close(fd)
-            raise StateLocked(f"{self._directory}: already read by {owner or 'another process'}") from error
+            raise StateLocked(f"{self._directory}: in use by {owner or 'another process'}") from error
         self._describe(fd)
         self._fd = fd
 

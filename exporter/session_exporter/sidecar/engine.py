@@ -2,10 +2,9 @@
 
 import gc
 import logging
-import secrets
+import sqlite3
 import time
 from collections.abc import Callable
-from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +18,7 @@ from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.totals import LedgerTotals
 from session_exporter.errors import SessionExporterError
 from session_exporter.journal import Batch, JournalReader
+from session_exporter.sidecar.identity import JournalMark, identify
 from session_exporter.sidecar.records import ExporterState, Identity
 from session_exporter.sidecar.secrets import read_or_make_key
 from session_exporter.sidecar.snapshot import Snapshot
@@ -30,8 +30,9 @@ logger = logging.getLogger(__name__)
 # A backlog is committed in pieces of about this many events: a second's work, some hundred bytes of memory each.
 EVENTS_PER_COMMIT: Final = 250_000
 MAINTENANCE_EVERY_US: Final = 60_000_000
-STATE_MARK_NAME: Final = ".state"
-PLAIN_IDS: Final = "plain"
+
+# What goes wrong around the sidecar, not in an event: a disk, a lock, memory.
+SURROUNDINGS: Final = (SessionExporterError, OSError, sqlite3.Error, MemoryError)
 
 
 class Engine:
@@ -69,6 +70,7 @@ class Engine:
         self.snapshot: Snapshot | None = None
         self._config = config
         self._journal_directory = journal_directory
+        self._state_directory = state_directory
         self._reloads = reloads
         self._on_incident = on_incident
         self._clock_ns = clock_ns
@@ -76,11 +78,10 @@ class Engine:
         self._committed: tuple[object, ...] = ()
         self._stale = True
         self._careful = False
+        self._mark = JournalMark(journal_directory)
         self._state = State(state_directory, config.limits)
         try:
-            key = read_or_make_key(state_directory, config.privacy.key_file)
-            self._identity, self._to_seed = self._identify(key)
-            self._names = Pseudonyms(key, show_ids=config.privacy.show_ids)
+            self._identity, self._names = self._open_ids()
             self._reader = self._open_reader()
             self._exporter, self._ledger = ExporterState(), self._empty_ledger()
         except BaseException:
@@ -122,7 +123,7 @@ class Engine:
         except Exception as error:
             self._stale = True
             # What is not the fault of a disk or a lock lies in an event; the next time they are taken one by one.
-            self._careful = not isinstance(error, SessionExporterError)
+            self._careful = not isinstance(error, SURROUNDINGS)
             raise
         self._careful = False
         if self._now_us() - self._maintained_us > MAINTENANCE_EVERY_US:
@@ -139,7 +140,9 @@ class Engine:
         self.cycle(budget_s=0.0)
         self._config = config
         self._state.limits = config.limits
-        self._exporter, self._ledger = self._restored()
+        self._stale = True
+        self._identity, self._names = self._open_ids()
+        self._go_on()
 
     def backlog(self) -> bool:
         """Whether there was more to read than the last cycle had time for."""
@@ -174,6 +177,8 @@ class Engine:
         for event in batch.events:
             try:
                 self._ledger.apply([event], batch.writer)
+            except SURROUNDINGS:
+                raise
             except Exception:  # noqa: BLE001 - one event must not stop all others for ever
                 self._pass_over(type(event).__name__)
 
@@ -181,8 +186,8 @@ class Engine:
         while True:
             try:
                 self._ledger.advance(self._watermark_us())
-            except Exception:
-                if not self._careful:
+            except Exception as error:
+                if not self._careful or isinstance(error, SURROUNDINGS):
                     raise
                 self._pass_over("a judgement")  # what could not be judged waits no longer
             else:
@@ -215,8 +220,9 @@ class Engine:
         changes = take_changes(self._ledger)
         positions = self._reader.positions()
         if self._differs(changes, positions):
-            totals = self._state.commit(changes, positions, exporter, self._ledger.numbers)
-            self._committed = (positions, dict(exporter.lost), dict(exporter.hook_errors), len(changes.waiting.reports))
+            totals = self._state.commit(changes, positions, exporter, self._ledger.numbers, self._identity)
+            self._mark.write(self._identity)
+            self._committed = self._compared(changes, positions)
             kept = msgspec.msgpack.decode(totals, type=LedgerTotals)
         else:
             kept = self.snapshot.ledger if self.snapshot else self._state.totals()
@@ -236,19 +242,20 @@ class Engine:
             self._on_incident(incident, self._ledger.judges[incident.scope].rules.duplicate_window_us)
 
     def _differs(self, changes: Changes, positions: dict[tuple[str, int], int]) -> bool:
+        return self.snapshot is None or changes.any_rows() or self._compared(changes, positions) != self._committed
+
+    def _compared(self, changes: Changes, positions: dict[tuple[str, int], int]) -> tuple[object, ...]:
         exporter = self._exporter
-        now = (positions, exporter.lost, exporter.hook_errors, len(changes.waiting.reports))
-        return self.snapshot is None or changes.any_rows() or now != self._committed
+        counts = (dict(exporter.lost), dict(exporter.hook_errors), len(changes.waiting.reports))
+        return positions, counts, exporter.hooks
 
     def _go_on(self) -> None:
         """Go on from the last commit; what was read since is read again."""
         self._reader.close()
         self._reader = self._open_reader()
         self._exporter, self._ledger = self._restored()
-        if self._to_seed:
+        if self._state.identity() is None and self._mark.names_another(self._identity):
             self._seed()
-            self._to_seed = False
-        self._mark_journal()
         self._stale = False
         # A million objects that stay are not looked at again by the garbage collector.
         gc.collect()
@@ -283,34 +290,11 @@ class Engine:
             totals=self._state.totals(),
         )
 
-    def _identify(self, key: bytes) -> tuple[Identity, bool]:
-        """Whose state this is, and whether the one that last consumed the journal was lost."""
-        ids = PLAIN_IDS if self._config.privacy.show_ids else blake2b(b"check", key=key, digest_size=8).hexdigest()
-        identity = self._state.identity()
-        if identity is None:
-            identity = Identity(secrets.token_hex(16), ids, self._now_us())
-            self._state.identify(identity)
-            return identity, self._journal_mark() not in {"", identity.id}
-        if identity.ids != ids:
-            logger.warning(
-                "ids are written in another way than before: sessions known so far are forgotten, counts stay"
-            )
-            self._state.forget_ids()
-            identity = msgspec.structs.replace(identity, ids=ids)
-            self._state.identify(identity)
-        return identity, False
-
-    def _journal_mark(self) -> str:
-        try:
-            return (self._journal_directory / STATE_MARK_NAME).read_text("ascii", "replace").strip()
-        except OSError:
-            return ""
-
-    def _mark_journal(self) -> None:
-        if self._journal_mark() != self._identity.id:
-            mark = self._journal_directory / STATE_MARK_NAME
-            mark.unlink(missing_ok=True)
-            mark.write_text(self._identity.id + "\n", "ascii")
+    def _open_ids(self) -> tuple[Identity, Pseudonyms]:
+        privacy = self._config.privacy
+        key = read_or_make_key(self._state_directory, privacy.key_file)
+        identity = identify(self._state, key, show_ids=privacy.show_ids, now_us=self._now_us())
+        return identity, Pseudonyms(key, show_ids=privacy.show_ids)
 
     def _seed(self) -> None:
         """The state was lost: learn from what is still in the journal without counting what may have been counted."""
@@ -320,6 +304,8 @@ class Engine:
         self._ledger.finish()
         events = sum(self._ledger.totals.events.values())
         self._ledger.forget_counts(self._now_us())
+        absorb(self._exporter, self._reader.controls())
+        self._exporter.lost, self._exporter.hook_errors = {}, {}
         logger.warning(
             "the state that had read this journal is lost: counters start anew, what is left of it is not counted",
             extra={"journal": str(self._journal_directory), "events": events},

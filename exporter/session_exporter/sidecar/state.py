@@ -1,12 +1,10 @@
 """The sidecar's memory on disk: one SQLite database, one transaction per commit."""
 
-import fcntl
 import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +14,8 @@ from session_exporter.core.checkpoint import Changes, OwnerRow, SessionRow, Wait
 from session_exporter.core.population import Known
 from session_exporter.core.scopes import Limits
 from session_exporter.core.totals import LedgerTotals
-from session_exporter.errors import StateError, StateLocked
+from session_exporter.errors import StateError
+from session_exporter.journal.ownership import Ownership
 from session_exporter.sidecar import schema
 from session_exporter.sidecar.records import ExporterState, Identity, T, read_meta
 
@@ -62,18 +61,19 @@ class State:
     def __init__(self, directory: Path, limits: Limits) -> None:
         self.directory = directory
         self.limits = limits
-        self._lock = _take_lock(directory)
+        self._ownership = Ownership(directory, LOCK_NAME, StateError)
+        self._ownership.take()
         try:
             self._connection = schema.open_to_write(directory)
         except BaseException:
-            os.close(self._lock)
+            self._ownership.give_up()
             raise
         self._known_count: int | None = None
 
     def close(self) -> None:
         """Close the database and give the lock back."""
         self._connection.close()
-        os.close(self._lock)
+        self._ownership.give_up()
 
     def identity(self) -> Identity | None:
         """Whose state it is; None for one that was just made."""
@@ -131,15 +131,37 @@ class State:
             raise StateError(f"{self.directory}: {error}") from error
         return Known(row[0], bool(row[1] & 1), bool(row[1] & 2)) if row else None
 
-    def forget_ids(self) -> None:
-        """Forget all sessions and users, whose ids are written in a way that is no longer used; the counts stay."""
-        with self._transaction() as connection:
-            for table in ("sessions", "owners", "known", "requests"):
-                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - the names stand above
-            connection.execute("DELETE FROM meta WHERE name = 'waiting'")
+    def forget_ids(self, identity: Identity) -> None:
+        """Forget all that names sessions and users, whose ids are from now on written in another way; counts stay.
 
-    def commit(self, changes: Changes, positions: Positions, exporter: ExporterState, numbers: dict[str, int]) -> bytes:
-        """Store all changes, or nothing.
+        Raises:
+            StateError: It could not be written.
+        """
+        totals = self.totals()
+        for scope in totals.scopes.values():
+            scope.exemplars = {}
+        try:
+            with self._transaction() as connection:
+                for table in ("sessions", "owners", "known", "requests", "incidents"):
+                    connection.execute(f"DELETE FROM {table}")  # noqa: S608 - the names stand above
+                connection.execute("DELETE FROM meta WHERE name = 'waiting'")
+                self._store_meta(connection, "totals", _encode(totals))
+                self._store_meta(connection, "identity", _encode(identity))
+            # What was deleted would stay readable in free pages and in the log.
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise StateError(f"{self.directory}: {error}; expected a state that can be written") from error
+
+    def commit(
+        self,
+        changes: Changes,
+        positions: Positions,
+        exporter: ExporterState,
+        numbers: dict[str, int],
+        identity: Identity | None = None,
+    ) -> bytes:
+        """Store all changes, or nothing; the identity when it is given.
 
         Returns:
             The ledger's counts as they were stored.
@@ -156,12 +178,9 @@ class State:
             self._store_meta(connection, "waiting", _encode(changes.waiting))
             self._store_meta(connection, "exporter", _encode(exporter))
             self._store_meta(connection, "numbers", _encode(numbers))
+            if identity is not None:
+                self._store_meta(connection, "identity", _encode(identity))
         return totals
-
-    def identify(self, identity: Identity) -> None:
-        """Store whose state it is."""
-        with self._transaction() as connection:
-            self._store_meta(connection, "identity", _encode(identity))
 
     def forget_old(self, now_us: int) -> None:
         """Forget known ids and minutes that are too old or too many, a bounded number at a time.
@@ -260,22 +279,3 @@ class State:
             if isinstance(error, sqlite3.Error):
                 raise StateError(f"{self.directory}: {error}; nothing was committed") from error
             raise
-
-
-def _take_lock(directory: Path) -> int:
-    path = directory / LOCK_NAME
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StateError(f"{path}: {error.strerror}; expected a directory that can be written") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        owner = os.pread(lock, 512, 0).decode("utf-8", "replace").strip()
-        os.close(lock)
-        raise StateLocked(f"{directory}: in use by {owner or 'another process'}") from error
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"process {os.getpid()} on {os.uname().nodename} since {since}\n".encode(), 0)
-    return lock

@@ -1,0 +1,66 @@
+"""Whose state it is, and whether it is the one that has read the journal so far."""
+
+import logging
+import secrets
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+from msgspec import structs
+
+from session_exporter.sidecar.records import Identity
+from session_exporter.sidecar.state import State
+
+logger = logging.getLogger(__name__)
+
+MARK_NAME: Final = ".state"
+PLAIN_IDS: Final = "plain"
+
+
+def identify(state: State, key: bytes, *, show_ids: bool, now_us: int) -> Identity:
+    """The identity of a state, new for a new one; sessions whose ids are written in another way are forgotten.
+
+    A new identity is stored with the first commit, so that a start that was killed before has never been.
+
+    Raises:
+        StateError: What has to be forgotten cannot be.
+    """
+    ids = PLAIN_IDS if show_ids else blake2b(b"check", key=key, digest_size=8).hexdigest()
+    identity = state.identity()
+    if identity is None:
+        return Identity(secrets.token_hex(16), ids, now_us)
+    if identity.ids != ids:
+        logger.warning("ids are written in a new way: sessions and incidents so far are forgotten, counts stay")
+        identity = structs.replace(identity, ids=ids)
+        state.forget_ids(identity)
+    return identity
+
+
+class JournalMark:
+    """Which state has read a journal, written into its directory.
+
+    Args:
+        directory: The journal's.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / MARK_NAME
+        self._written = ""
+
+    def names_another(self, identity: Identity) -> bool:
+        """Whether another state, which must be lost, has read this journal before."""
+        try:
+            return self._path.read_text("ascii", "replace").strip() not in {"", identity.id}
+        except OSError:
+            return False
+
+    def write(self, identity: Identity) -> None:
+        """Name this state, once; a directory that cannot be written now is tried again the next time."""
+        if self._written == identity.id:
+            return
+        try:
+            self._path.unlink(missing_ok=True)
+            self._path.write_text(f"{identity.id}\n", "ascii")
+            self._written = identity.id
+        except OSError as error:
+            logger.debug("%s: %s", self._path, error.strerror)
