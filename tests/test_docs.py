@@ -151,6 +151,20 @@ def test_the_tutorial_finds_the_race_and_then_does_not(tmp_path, programs, free_
     assert re.search(r"^session_rapid_duplicate_creates_total\{.*same_request.*\} 2\.0$", racy, re.MULTILINE)
 
 
+def shape(line: str) -> str:
+    """A line of output without what differs from run to run."""
+    line = re.sub(r"(duplicates by cause: same_request).*", r"\1", line)
+    return re.sub(r" +", " ", re.sub(r"[0-9a-f]*\d[0-9a-f]*", "N", line)).replace("@" + socket.gethostname(), "@vm")
+
+
+@pytest.mark.e2e
+def test_the_demo_prints_what_the_readme_shows(tmp_path, programs, free_port) -> None:
+    printed = {shape(line) for line in run_shell("session-exporter demo", tmp_path, programs, free_port).splitlines()}
+    [picture] = [block for block in BLOCKS["README.md"] if block.text.startswith("$ make demo\n")]
+    shown = [line for line in picture.text.splitlines()[1:] if line != "[...]"]
+    assert [line for line in shown if shape(line) not in printed] == []
+
+
 def test_the_commands_of_the_other_documents_run(tmp_path, programs, free_port) -> None:
     for name in TO_RUN:
         script = "\n".join(line for line in shell_of(name).splitlines() if not line.startswith("make "))
