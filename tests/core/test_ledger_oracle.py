@@ -267,3 +267,15 @@ def test_events_from_a_clock_far_ahead_wait_in_bounded_numbers_and_count_all_the
     assert len(ledger.waiting) <= 10
     ledger.finish()
     assert totals(ledger)["creates"] == 100
+
+
+def test_a_create_that_comes_after_its_end_does_not_change_how_long_the_next_generation_lasts():
+    ledger = make_ledger()
+    ledger.apply([wire.Ended(START + 5 * SECOND, "chat", "s", reason="completed")], WRITERS[0])
+    ledger.apply([wire.Created(START + 9 * SECOND, "chat", "s", "ann")], WRITERS[0])
+    ledger.finish()
+    ledger.apply([wire.Created(START, "chat", "s", "ann")], WRITERS[1])
+    ledger.apply([wire.Ended(START + 12 * SECOND, "chat", "s", reason="completed")], WRITERS[0])
+    ledger.finish()
+    scope = ledger.totals.scopes["chat"]
+    assert (scope.creates, scope.ends["completed"], scope.durations.sum_s) == (2, 2, 3.0)

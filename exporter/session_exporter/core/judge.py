@@ -110,8 +110,9 @@ class ScopeJudge:
         births, ends = self._add_create(session, report.at_us)
         if not rewritten:
             for birth in births:
-                session.flags |= STARTED
-                session.started_us = birth.at_us
+                if birth.at_us >= session.ended_us:  # a late one may be of a generation that has ended since
+                    session.flags |= STARTED
+                    session.started_us = birth.at_us
                 self._born(session, birth, report.evidence)
         self._ended(session, ends)
 
