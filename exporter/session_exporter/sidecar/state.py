@@ -97,26 +97,30 @@ class State:
 
     def positions(self) -> dict[tuple[str, int], int]:
         """How far each segment had been read."""
-        rows = self._connection.execute("SELECT writer, segment, offset FROM positions")
-        return {(writer, segment): offset for writer, segment, offset in rows}
+        with self._reading() as connection:
+            rows = connection.execute("SELECT writer, segment, offset FROM positions")
+            return {(writer, segment): offset for writer, segment, offset in rows}
 
     def sessions(self) -> Iterator[SessionRow]:
         """All rows of sessions."""
         decode = msgspec.msgpack.Decoder(SessionRow).decode
-        for (data,) in self._connection.execute("SELECT data FROM sessions"):
-            yield decode(data)
+        with self._reading() as connection:
+            for (data,) in connection.execute("SELECT data FROM sessions"):
+                yield decode(data)
 
     def owners(self) -> Iterator[OwnerRow]:
         """All rows of users."""
         decode = msgspec.msgpack.Decoder(OwnerRow).decode
-        for (data,) in self._connection.execute("SELECT data FROM owners"):
-            yield decode(data)
+        with self._reading() as connection:
+            for (data,) in connection.execute("SELECT data FROM owners"):
+                yield decode(data)
 
     def requests(self) -> Iterator[tuple[int, dict[bytes, int]]]:
         """The request memory, in the order of the commits."""
         decode = msgspec.msgpack.Decoder(dict[bytes, int]).decode
-        for epoch, data in self._connection.execute("SELECT epoch, data FROM requests ORDER BY number"):
-            yield epoch, decode(data)
+        with self._reading() as connection:
+            for epoch, data in connection.execute("SELECT epoch, data FROM requests ORDER BY number"):
+                yield epoch, decode(data)
 
     def find(self, scope: int, session: bytes) -> Known | None:
         """What is remembered of a session that has left the ledger.
@@ -262,7 +266,16 @@ class State:
         connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
     def _meta(self, name: str, kind: type[T]) -> T | None:
-        return read_meta(self._connection, name, kind)
+        with self._reading() as connection:
+            return read_meta(connection, name, kind)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """Whatever is wrong with the rows is a StateError."""
+        try:
+            yield self._connection
+        except (sqlite3.Error, msgspec.MsgspecError) as error:
+            raise StateError(f"{self.directory}: {error}; expected a state that can be read") from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
