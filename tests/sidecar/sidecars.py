@@ -1,9 +1,13 @@
 """A sidecar's engine on real directories, with a clock that stands still until it is told, and workers to feed it."""
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from ledgers import START, at
 
 from session_exporter.config import Config
@@ -11,9 +15,11 @@ from session_exporter.core import events as wire
 from session_exporter.core.incidents import Incident
 from session_exporter.core.scopes import ScopeRules
 from session_exporter.core.totals import ScopeTotals
-from session_exporter.journal import JournalWriter
+from session_exporter.journal import JournalReader, JournalWriter
 from session_exporter.sidecar.engine import Engine, Reloads
+from session_exporter.sidecar.schema import DATABASE_NAME
 from session_exporter.sidecar.snapshot import Snapshot
+from session_exporter.sidecar.state import State
 from session_exporter.sidecar.summary import read_incidents, read_summary
 
 CHAT = Config(scopes={"chat": ScopeRules("chat")})
@@ -107,3 +113,44 @@ class Sidecar:
     def incidents(self, **wanted: Any) -> list[dict[str, Any]]:
         asked = {"since_s": 3600.0, "scope": None, "kind": None, "cause": None, "limit": 100, **wanted}
         return read_incidents(self.state, now_us=self.now_us, **asked)
+
+
+class Killed(BaseException):
+    """The process was killed here."""
+
+
+def killed_in(sidecar: Sidecar, owner: type[State | JournalReader], step: str) -> bool:
+    """Run a cycle that is killed at the beginning of a step; False when it did not get there."""
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, step, die)
+        try:
+            sidecar.engine.cycle(60.0)
+        except Killed:
+            sidecar.kill()
+            return True
+    return False
+
+
+@contextmanager
+def tampered(sidecar: Sidecar, sql: str) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(sidecar.state / DATABASE_NAME, isolation_level=None)) as other:
+        other.execute(sql)
+        yield other
+
+
+FULL_DISK = "CREATE TRIGGER full_disk BEFORE INSERT ON meta BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+
+
+def lose(sidecar: Sidecar, events: int, worker: str = "w") -> None:
+    """Let a worker lose events, which it counts in its control block."""
+    sidecar.worker(worker).open()
+    for _ in range(events):
+        sidecar.worker(worker).append((1, at(0), object()))
+
+
+def lost(sidecar: Sidecar) -> int:
+    return sum(sidecar.cycle().exporter.events_lost.values())
