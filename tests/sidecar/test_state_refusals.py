@@ -20,7 +20,6 @@ from session_exporter.sidecar.records import ExporterState
 from session_exporter.sidecar.schema import DATABASE_NAME, VERSION
 from session_exporter.sidecar.state import State
 
-DAY_US = 86_400_000_000
 POSITIONS = {("writer-1", 1): 100, ("writer-2", 7): 4096}
 
 
