@@ -166,7 +166,7 @@ def tail(
     from session_exporter.sidecar.state import default_directory  # noqa: PLC0415
 
     config = _loader(config_file)()
-    options = tailed.Options(
+    options = tailed.TailOptions(
         journal_directory=find_directory(journal_directory, configured=config.journal.directory),
         state_directory=state_directory or config.state.directory or default_directory(),
         config=config,

@@ -33,7 +33,7 @@ _HINT: Final = "name the application's directory with --journal.directory or $SE
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class TailOptions:
     """What the command line says.
 
     Attributes:
@@ -55,7 +55,7 @@ class Options:
     show_ids: bool = False
 
 
-def run_tail(options: Options, out: TextIO, say: Callable[[str], None]) -> None:
+def run_tail(options: TailOptions, out: TextIO, say: Callable[[str], None]) -> None:
     """Print what is in the journal; with `follow`, go on until SIGINT, SIGTERM, or nobody reads `out` any more.
 
     Args:
@@ -81,20 +81,20 @@ def run_tail(options: Options, out: TextIO, say: Callable[[str], None]) -> None:
             raise SessionExporterError(f"standard output: {error.strerror}") from error
 
 
-def _unfolding(options: Options, names: Pseudonyms) -> Unfolding:
+def _unfolding(options: TailOptions, names: Pseudonyms) -> Unfolding:
     if not options.judged:
         return RecordedEvents(names)
     # Without somebody waiting for them, the verdicts may take their time to get into order.
     return Verdicts(options.config, names, extra_us=0 if options.follow else options.config.lateness_us)
 
 
-def _line(options: Options) -> Callable[[Record], str]:
+def _line(options: TailOptions) -> Callable[[Record], str]:
     if options.as_json:
         return json_line
     return lambda record: text_line(record, show_ids=options.show_ids)
 
 
-def _names(options: Options, say: Callable[[str], None]) -> Pseudonyms:
+def _names(options: TailOptions, say: Callable[[str], None]) -> Pseudonyms:
     """The pseudonyms of the sidecar; when its key cannot be read, such as are this run's own."""
     if options.show_ids:
         return Pseudonyms(bytes(KEY_BYTES), show_ids=True)
