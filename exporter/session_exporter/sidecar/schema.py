@@ -48,8 +48,7 @@ def open_to_write(directory: Path) -> sqlite3.Connection:
                 # The fault model is a killed process, not a crashed host: the log is not synced at each commit.
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.executescript(
-                    f"BEGIN; {_TABLES}"
-                    f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
+                    f"BEGIN; {_TABLES}PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
                 )
             check(connection, path)
             connection.execute("PRAGMA synchronous = NORMAL")
