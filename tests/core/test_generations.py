@@ -119,7 +119,6 @@ def test_an_unknown_session_is_adopted_when_its_user_has_no_other_one_now(gone: 
     assert (totals.adopted, totals.creates) == (1, 1)
 
 
-@pytest.mark.xfail(reason="a session counts as live until its deletion can no longer be a rewrite")
 def test_an_unknown_session_is_adopted_when_its_user_has_just_deleted_the_other_one() -> None:
     book = Book(sessions_per_user="one")
     book.created(0, "s1")

@@ -137,6 +137,8 @@ class ScopeJudge:
         session.flags |= KNOWN
         if report.reason == "deleted":
             self.deleting[session.id] = report.at_us
+            session.ended_us = max(session.ended_us, report.at_us)
+            self.people.refresh(session)
             due_us = report.at_us + self._lateness_us
             self._wait(Report(due_us, report.session, DELETION_DUE, self.number, created_at_us=report.at_us))
         else:
@@ -282,8 +284,7 @@ class ScopeJudge:
 
     def _end(self, session: Session, at_us: int, reason: str) -> None:
         marks = marks_of(session)
-        place = END_REASONS.index(reason if reason in END_REASONS else "other")
-        added = add_end(marks, at_us, place)
+        added = add_end(marks, at_us, END_REASONS.index(reason))
         set_marks(session, marks)
         session.ended_us = max(session.ended_us, at_us)
         self._ended(session, added.ends)

@@ -21,7 +21,7 @@ from session_exporter.core.population import KnownIds
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.records import DIRTY, LIVE, Evidence, Report
 from session_exporter.core.requests import RequestMemory
-from session_exporter.core.scopes import DEFAULT_SCOPE, OTHER_SCOPE, Limits, ScopeRules
+from session_exporter.core.scopes import DEFAULT_SCOPE, END_REASONS, OTHER_SCOPE, Limits, ScopeRules
 from session_exporter.core.tally import Listener, Tally, Verdict
 from session_exporter.core.totals import LedgerTotals, ScopeTotals, interval_buckets
 from session_exporter.core.waiting import WaitingReports
@@ -143,12 +143,15 @@ class Ledger:
             judge.expire(self.watermark_us)
             judge.forget_evidence(self.watermark_us)
         self.requests.advance(self.watermark_us)
+        self._make_room()
 
     def finish(self) -> None:
         """Judge all that waits, whatever its time: nothing more will come for now."""
         for report in self.waiting.before(inf):
-            self.watermark_us = max(self.watermark_us, report.at_us)
+            if report.kind < ADOPTION_DUE:  # a deadline of the ledger's own says nothing of what has arrived
+                self.watermark_us = max(self.watermark_us, report.at_us)
             self._judge(report)
+        self._make_room()
 
     def forget_changes(self) -> None:
         """Note that all changes so far are stored."""
@@ -201,7 +204,8 @@ class Ledger:
             judge.count_lookup(report, event.duration_us)
             self._queue(structs.replace(report, created_at_us=event.created_at_us, first=judge.is_first(report)))
         elif isinstance(event, wire.Ended):
-            self._queue(structs.replace(self._report(event, ENDED, judge, writer), reason=event.reason))
+            reason = event.reason if event.reason in END_REASONS else "other"
+            self._queue(structs.replace(self._report(event, ENDED, judge, writer), reason=reason))
         elif isinstance(event, wire.Attributed):
             self._queue(self._report(event, ATTRIBUTED, judge, writer))
 

@@ -183,13 +183,16 @@ class Engine:
                 self._pass_over(type(event).__name__)
 
     def _advance(self) -> None:
+        waiting = self._ledger.waiting
         while True:
+            before = len(waiting)
             try:
                 self._ledger.advance(self._watermark_us())
             except Exception as error:
-                if not self._careful or isinstance(error, SURROUNDINGS):
+                # What could not be judged waits no longer; when nothing has left, trying again would not end.
+                if not self._careful or isinstance(error, SURROUNDINGS) or len(waiting) == before:
                     raise
-                self._pass_over("a judgement")  # what could not be judged waits no longer
+                self._pass_over("a judgement")
             else:
                 return
 
