@@ -22,6 +22,9 @@ WRITERS = [wire.Writer(f"w{number}", f"replica-{number // 2}", number) for numbe
 # A hundred, or as many as the profile of a campaign says.
 EXAMPLES = settings().max_examples
 
+# 300 in a test run; `make fuzz` takes its profile's number three times.
+MANY = 3 * settings().max_examples
+
 
 class Memory:
     """A long memory that forgets nothing, filled from the ledger's changes."""
