@@ -70,7 +70,7 @@ clean: ## remove what was built, .venv included
 # The environment: built once, and again when pyproject.toml changes. The stamp of an extra says that it is installed.
 $(VENV)/.installed-%: pyproject.toml $(BIN)/python
 	@echo "Installing session-exporter[$*] into $(VENV)"
-	@$(BIN)/python -m pip install -q -e '.[$*]' < /dev/null
+	@$(BIN)/python -m pip install -qq -e '.[$*]' < /dev/null
 	@touch $@
 
 $(BIN)/python:
