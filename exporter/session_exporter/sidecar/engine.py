@@ -84,6 +84,7 @@ class Engine:
             self._identity, self._names = self._open_ids()
             self._reader = self._open_reader()
             self._exporter, self._ledger = ExporterState(), self._empty_ledger()
+            self._drains = self._exporter.drains
         except BaseException:
             self._state.close()
             raise
@@ -226,6 +227,7 @@ class Engine:
             totals = self._state.commit(changes, positions, exporter, self._ledger.numbers, self._identity)
             self._mark.write(self._identity)
             self._committed = self._compared(changes, positions)
+            self._drains = msgspec.structs.replace(exporter.drains, counts=list(exporter.drains.counts))
             kept = msgspec.msgpack.decode(totals, type=LedgerTotals)
         else:
             kept = self.snapshot.ledger if self.snapshot else self._state.totals()
@@ -233,6 +235,7 @@ class Engine:
         exposed = expose(
             exporter,
             controls,
+            drains=self._drains,
             born_us=self._identity.born_us,
             journal_bytes=self._reader.size_bytes(),
             lag_us=self._now_us() - behind_us if behind_us is not None else 0,
@@ -257,6 +260,7 @@ class Engine:
         self._reader.close()
         self._reader = self._open_reader()
         self._exporter, self._ledger = self._restored()
+        self._drains = self._exporter.drains
         if self._state.identity() is None and self._mark.names_another(self._identity):
             self._seed()
         self._stale = False

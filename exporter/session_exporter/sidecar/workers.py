@@ -4,8 +4,7 @@ import resource
 from collections.abc import Iterable
 from pathlib import Path
 
-from msgspec import structs
-
+from session_exporter.core.totals import Histogram
 from session_exporter.journal import Control
 from session_exporter.sidecar.records import ExporterState, WriterCounts
 from session_exporter.sidecar.snapshot import ExporterTotals
@@ -64,16 +63,26 @@ def _add_growth(totals: dict[str, int], before: dict[str, int], now: dict[str, i
 
 
 def expose(
-    state: ExporterState, controls: list[Control], *, born_us: int, journal_bytes: int, lag_us: int, reloads: Reloads
+    state: ExporterState,
+    controls: list[Control],
+    *,
+    drains: Histogram,
+    born_us: int,
+    journal_bytes: int,
+    lag_us: int,
+    reloads: Reloads,
 ) -> ExporterTotals:
-    """What `/metrics` says of the exporter itself; a copy that nobody changes any more."""
+    """What `/metrics` says of the exporter itself; a copy that nobody changes any more.
+
+    `drains` are those of the last commit: an idle sidecar commits nothing, and a counter must not fall at its restart.
+    """
     return ExporterTotals(
         born_us=born_us,
         workers=state.workers,
         events_lost={_split(name): count for name, count in state.lost.items()},
         journal_bytes=journal_bytes,
         journal_lag_s=max(lag_us, 0) / 1e6,
-        drains=structs.replace(state.drains, counts=list(state.drains.counts)),
+        drains=drains,
         hook_workers=hook_workers(controls),
         hook_errors={TRACKER_HOOK: 0, **state.hook_errors},
         config_last_reload_successful=reloads.successful,
