@@ -30,11 +30,18 @@ GROUPS: Final[dict[str, Callable[..., Iterator[Figure]]]] = {
 def main(arguments: Sequence[str]) -> None:
     """Run what the command line asks for."""
     options = _options(arguments)
-    figures = []
-    for name in options.only or GROUPS:
-        begun_s = time.monotonic()
-        figures += GROUPS[name](quick=options.quick)
-        sys.stderr.write(f"{name}: {time.monotonic() - begun_s:.0f} s\n")
+    figures: list[Figure] = []
+    try:
+        for name in options.only or GROUPS:
+            begun_s = time.monotonic()
+            figures.extend(GROUPS[name](quick=options.quick))
+            sys.stderr.write(f"{name}: {time.monotonic() - begun_s:.0f} s\n")
+    finally:
+        # What was measured before something failed has taken minutes, and is as true as before.
+        _print(figures, options)
+
+
+def _print(figures: Sequence[Figure], options: argparse.Namespace) -> None:
     if options.json:
         sys.stdout.write(json.dumps([figure.document() for figure in figures], indent=1) + "\n")
     else:

@@ -15,6 +15,7 @@ from places import environment
 from scraping import Scraper
 
 READY_WITHIN_S: Final = 60.0
+STOPPED_WITHIN_S: Final = 300.0
 
 
 class Sidecar(Scraper):
@@ -72,9 +73,12 @@ def sidecar_for(journal: Path, place: Path) -> Iterator[Sidecar]:
             yield sidecar
         finally:
             sidecar.close()
+    except BaseException as error:
+        error.add_note(f"the sidecar (status {process.poll()}) said: {log.read_text('utf-8')[-2000:]}")
+        raise
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(READY_WITHIN_S)
+        process.wait(STOPPED_WITHIN_S)
 
 
 def _port(log: Path, process: subprocess.Popen[str]) -> int:

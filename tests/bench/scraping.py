@@ -24,12 +24,21 @@ class Scraper:
         return (time.perf_counter() - begun_s) * 1e3
 
     def get(self, headers: dict[str, str]) -> bytes:
-        self._connection.request("GET", "/metrics", headers=headers)
-        response = self._connection.getresponse()
+        response = self._response(headers)
         body = response.read()
         if response.status != http.HTTPStatus.OK:
             raise RuntimeError(f"/metrics: status {response.status}")
         return body
+
+    def _response(self, headers: dict[str, str]) -> http.client.HTTPResponse:
+        self._connection.request("GET", "/metrics", headers=headers)
+        try:
+            return self._connection.getresponse()
+        except http.client.RemoteDisconnected:
+            # Idle for longer than the server keeps connections: a client opens another, as Prometheus does, once.
+            self._connection.close()
+            self._connection.request("GET", "/metrics", headers=headers)
+            return self._connection.getresponse()
 
     def close(self) -> None:
         self._connection.close()
