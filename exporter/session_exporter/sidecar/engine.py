@@ -17,7 +17,7 @@ from session_exporter.core.ledger import Ledger
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.totals import LedgerTotals
 from session_exporter.errors import SessionExporterError
-from session_exporter.journal import Batch, JournalReader
+from session_exporter.journal import Batch, JournalReader, Mark
 from session_exporter.sidecar.identity import JournalMark, identify
 from session_exporter.sidecar.records import ExporterState, Identity
 from session_exporter.sidecar.secrets import read_or_make_key
@@ -75,6 +75,7 @@ class Engine:
         self._on_incident = on_incident
         self._clock_ns = clock_ns
         self._maintained_us = 0
+        self._scanned_us = 0
         self._committed: tuple[object, ...] = ()
         self._stale = True
         self._careful = False
@@ -114,7 +115,7 @@ class Engine:
         try:
             if self._stale:
                 self._go_on()
-            mark = self._reader.mark()
+            mark = self._scan()
             while self._read(begun_s + budget_s) and not self._reader.passed(mark):
                 self._commit()
             if final:
@@ -201,10 +202,15 @@ class Engine:
         logger.error("passed over %s, which could not be taken in", what, exc_info=True)  # noqa: LOG014 - called in handlers
         self._count_unusable(0, 1)
 
+    def _scan(self) -> Mark:
+        # What is written after this moment is not seen, however long the reading takes.
+        self._scanned_us = self._now_us()
+        return self._reader.mark()
+
     def _watermark_us(self) -> int:
-        now_us = self._now_us() - self._config.lateness_us
+        punctual_us = self._scanned_us - self._config.lateness_us
         behind_us = self._reader.behind_us()
-        return now_us if behind_us is None else min(now_us, behind_us)
+        return punctual_us if behind_us is None else min(punctual_us, behind_us)
 
     def _count_unusable(self, unknown: int, malformed: int) -> None:
         lost = self._exporter.lost
@@ -305,7 +311,7 @@ class Engine:
 
     def _seed(self) -> None:
         """The state was lost: learn from what is still in the journal without counting what may have been counted."""
-        mark = self._reader.mark()
+        mark = self._scan()
         while not self._reader.passed(mark) and self._read(float("inf")):
             pass
         self._ledger.finish()
