@@ -80,9 +80,8 @@ def judge(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one"):
     def born(story, event, writer):
         verdict.creates += 1
         story.born = True
-        if story.adopted_at is not None:  # the sighting before was of this create
-            if event.at_us - story.adopted_at <= lateness_us:
-                verdict.adopted -= 1
+        if story.adopted_at is not None and event.at_us - story.adopted_at <= lateness_us:
+            verdict.adopted -= 1  # the sighting before was of this create
             for anchor in anchors[story.owner] if story.owner else ():
                 if anchor[1] == event.session and anchor[0] == story.adopted_at and not anchor[2]:
                     anchor[2] = True
@@ -160,12 +159,13 @@ def judge(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one"):
 
     for timeline in anchors.values():
         timeline.sort(key=lambda anchor: (anchor[0], anchor[1]))
-        for index, (time, _, is_create, request, writer) in enumerate(timeline):
+        for index, (time, session, is_create, request, writer) in enumerate(timeline):
             if not is_create:
                 continue
             earlier = timeline[:index]
             if sessions_per_user == "many":
                 earlier = [each for each in earlier if request and each[3] == request]
+            earlier = [each for each in earlier if each[2] or each[1] != session]  # its own adoption is no other
             if earlier and time - earlier[-1][0] < window_us:
                 verdict.duplicates[cause(earlier[-1], (request, writer))] += 1
     return verdict

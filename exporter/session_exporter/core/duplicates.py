@@ -54,9 +54,15 @@ def place(owner: Owner, anchor: Anchor, rules: ScopeRules) -> Placed:
     anchors = list(anchors_of(owner))
     index = bisect_left(anchors, (anchor.at_us, anchor.session), key=_order)
     previous, following = _neighbours(anchors, index, anchor, rules)
+    other = previous
+    if other is not None and _is_own_adoption(other, anchor):
+        other, _ = _neighbours(
+            [each for each in anchors[:index] if not _is_own_adoption(each, anchor)], index, anchor, rules
+        )
+    before = _is_duplicate(previous, following, rules.duplicate_window_us)
     anchors.insert(index, anchor)
     owner.anchors = tuple(anchors[-ANCHORS_MAX:])
-    return Placed(previous, _found(previous, anchor, following, rules))
+    return Placed(other, _found(other, anchor, following, before, rules))
 
 
 def upgrade(owner: Owner, at_us: int, anchor: Anchor, rules: ScopeRules) -> Placed:
@@ -71,7 +77,7 @@ def upgrade(owner: Owner, at_us: int, anchor: Anchor, rules: ScopeRules) -> Plac
             anchors[index] = created
             owner.anchors = tuple(anchors)
             previous, _ = _neighbours(anchors, index, created, rules)
-            return Placed(previous, _found(previous, created, None, rules))
+            return Placed(previous, _found(previous, created, None, 0, rules))
     return place(owner, anchor, rules)
 
 
@@ -131,11 +137,12 @@ def _neighbours(
     return (same_before[-1] if same_before else None), (same_after[0] if same_after else None)
 
 
-def _found(previous: Anchor | None, anchor: Anchor, following: Anchor | None, rules: ScopeRules) -> list[Duplicate]:
+def _found(
+    previous: Anchor | None, anchor: Anchor, following: Anchor | None, next_before: int, rules: ScopeRules
+) -> list[Duplicate]:
     window_us = rules.duplicate_window_us
     own = _is_duplicate(previous, anchor, window_us)
     next_now = _is_duplicate(anchor, following, window_us)
-    next_before = _is_duplicate(previous, following, window_us)
     added = own + next_now - next_before
     found = []
     if previous is not None and own and added > 0:
@@ -145,7 +152,12 @@ def _found(previous: Anchor | None, anchor: Anchor, following: Anchor | None, ru
     return found
 
 
+def _is_own_adoption(known: Anchor, create: Anchor) -> bool:
+    """A create that explains its session's adoption too late to be one with it is no duplicate of it either."""
+    return known.session == create.session and not known.is_create and create.is_create
+
+
 def _is_duplicate(previous: Anchor | None, create: Anchor | None, window_us: int) -> int:
-    if previous is None or create is None or not create.is_create:
+    if previous is None or create is None or not create.is_create or _is_own_adoption(previous, create):
         return 0
     return int(create.at_us - previous.at_us < window_us)

@@ -43,8 +43,14 @@ class Added(NamedTuple):
     ends: list[Mark]
 
 
-def add_create(marks: list[Mark], at_us: int) -> Added:
-    """Put a create in its place; it counts unless its generation has been counted already."""
+def add_create(marks: list[Mark], at_us: int, explains_us: int = 0) -> Added:
+    """Put a create in its place; it counts unless its generation has been counted already.
+
+    Args:
+        marks: Of the session; changed.
+        at_us: When.
+        explains_us: A sighting at most so much earlier was of this create; one before that remains an adoption.
+    """
     place = bisect_left(marks, (at_us, CREATE, False))
     ends = _ends_revealed(marks, place)
     generation = _generation(marks, place)
@@ -53,7 +59,8 @@ def add_create(marks: list[Mark], at_us: int) -> Added:
         return Added([], ends)
     sight = next((mark for mark in generation if mark[1] == SIGHT and mark[2]), None)
     _insert(marks, place, (at_us, CREATE, True))
-    return Added([Birth(sight[0], adopted=True) if sight else Birth(at_us)], ends)
+    explained = sight is not None and at_us - sight[0] <= explains_us
+    return Added([Birth(sight[0], adopted=True) if sight and explained else Birth(at_us)], ends)
 
 
 def add_sight(marks: list[Mark], at_us: int, *, counted: bool) -> None:

@@ -205,14 +205,13 @@ class ScopeJudge:
             session.flags &= ~STARTED
         self.tally.end(session.last_us + self.people.idle.timeout_us, session.id, session.user, "expired")
 
-    @staticmethod
-    def _add_create(session: Session, at_us: int) -> Added:
+    def _add_create(self, session: Session, at_us: int) -> Added:
         if session.marks is None and not session.flags & BORN:  # as most are: new, and created once
             session.started_us = at_us
             session.flags |= BORN
             return Added([Birth(at_us)], [])
         marks = marks_of(session)
-        added = add_create(marks, at_us)
+        added = add_create(marks, at_us, self._lateness_us)
         set_marks(session, marks)
         return added
 
