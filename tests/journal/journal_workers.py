@@ -65,7 +65,7 @@ GOOD = msgspec.msgpack.encode(fields("good"))
 def frame(payload, checksum=None, size=None):
     return (
         struct.pack(
-            "<II", len(payload) if size is None else size, zlib.crc32(payload) if checksum is None else checksum
+            "<II", len(payload) if size is None else size, zlib.adler32(payload) if checksum is None else checksum
         )
         + payload
     )

@@ -36,6 +36,8 @@ CONTEXT_LOST: Final = 7
 
 # Ten times what waits at 20,000 creates a second and the default lateness; some 400 bytes each.
 WAITING_MAX: Final = 400_000
+# Different call sites that are shared; more than any application has.
+SITES_MAX: Final = 4096
 
 
 class Ledger:
@@ -76,6 +78,7 @@ class Ledger:
         self.judges: dict[str, ScopeJudge] = {}
         self.waiting = WaitingReports()
         self._known = known
+        self._sites: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._listener = listener
         for kind in (*wire.KINDS.values(), "unknown"):
             self.totals.events.setdefault(kind, 0)
@@ -248,9 +251,15 @@ class Ledger:
         request = names[event.request]
         if not request and event.trace:
             request = names[f"{event.trace.hex()}@{writer.id}"]
-        sites = () if isinstance(event, wire.Reused | wire.Ended | wire.Attributed) else event.sites
+        sites = () if isinstance(event, wire.Reused | wire.Ended | wire.Attributed) else self._shared(event.sites)
         evidence = Evidence(request, event.trace, writer.id, writer.replica, writer.pid, sites)
         return Report(event.at_us, session, kind, judge.number, owner, user, evidence)
+
+    def _shared(self, sites: tuple[str, ...]) -> tuple[str, ...]:
+        """One object for all events of one place in the code: evidence is kept of many creates, made in few places."""
+        if len(self._sites) >= SITES_MAX:
+            self._sites.clear()
+        return self._sites.setdefault(sites, sites)
 
     def _place(self, scope: str, judge: ScopeJudge) -> str:
         """What keeps undeclared scopes apart, which share the judge of `other`; `""` for a declared one."""

@@ -1,12 +1,11 @@
 """From the bytes of a segment to events; nothing that is in them raises."""
 
-import zlib
 from typing import Final
 
 import msgspec
 
 from session_exporter.core.events import Event
-from session_exporter.journal.frame import FRAME, FRAME_BYTES, KIND_INDEX, PAYLOAD_BYTES_MAX
+from session_exporter.journal.frame import FRAME, FRAME_BYTES, KIND_INDEX, PAYLOAD_BYTES_MAX, checksum
 
 _decode_many = msgspec.msgpack.Decoder(list[Event]).decode
 _decode_one = msgspec.msgpack.Decoder(Event).decode
@@ -15,7 +14,7 @@ _decode_number = msgspec.msgpack.Decoder(int).decode
 _KNOWN_TAGS: Final = frozenset(KIND_INDEX)
 
 
-def split_frames(chunk: bytes) -> tuple[list[memoryview], int]:
+def split_frames(chunk: bytes) -> tuple[list[bytes], int]:
     """Cut a chunk into checked payloads.
 
     Args:
@@ -25,19 +24,19 @@ def split_frames(chunk: bytes) -> tuple[list[memoryview], int]:
         The payloads whose checksum is right, and the bytes they take with their frames. The run ends at the chunk's
         end, or at the first frame that is cut off, of an impossible length, or damaged.
     """
-    view = memoryview(chunk)
-    unpack, crc32 = FRAME.unpack_from, zlib.crc32
-    payloads: list[memoryview] = []
+    unpack, checksum_of = FRAME.unpack_from, checksum
+    payloads: list[bytes] = []
     keep = payloads.append
     at, last = 0, len(chunk) - FRAME_BYTES
     while at <= last:
-        size, checksum = unpack(chunk, at)
+        size, expected = unpack(chunk, at)
         start = at + FRAME_BYTES
-        payload = view[start : start + size]
-        if crc32(payload) != checksum or not 0 < size <= PAYLOAD_BYTES_MAX or len(payload) != size:
+        end = start + size
+        payload = chunk[start:end]
+        if checksum_of(payload) != expected or len(payload) != size or not 0 < size <= PAYLOAD_BYTES_MAX:
             break
         keep(payload)
-        at = start + size
+        at = end
     return payloads, at
 
 
@@ -56,7 +55,7 @@ def damaged_bytes(chunk: bytes) -> int:
     return end if not behind or split_frames(behind)[1] else len(chunk)
 
 
-def decode_frames(payloads: list[memoryview]) -> tuple[list[Event], int, int]:
+def decode_frames(payloads: list[bytes]) -> tuple[list[Event], int, int]:
     """Make events of payloads; whatever is in them, nothing is raised.
 
     Returns:
@@ -70,7 +69,7 @@ def decode_frames(payloads: list[memoryview]) -> tuple[list[Event], int, int]:
         return _decode_singly(payloads)
 
 
-def _decode_singly(payloads: list[memoryview]) -> tuple[list[Event], int, int]:
+def _decode_singly(payloads: list[bytes]) -> tuple[list[Event], int, int]:
     events: list[Event] = []
     unknown = 0
     for payload in payloads:
@@ -81,7 +80,7 @@ def _decode_singly(payloads: list[memoryview]) -> tuple[list[Event], int, int]:
     return events, unknown, len(payloads) - len(events) - unknown
 
 
-def _is_of_unknown_kind(payload: memoryview) -> bool:
+def _is_of_unknown_kind(payload: bytes) -> bool:
     try:
         parts = _decode_parts(payload)
         return bool(parts) and _decode_number(parts[0]) not in _KNOWN_TAGS

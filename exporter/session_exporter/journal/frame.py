@@ -1,6 +1,6 @@
 """The bytes of a segment: a header of fixed size, then frames.
 
-A frame is the payload's length (u32), its CRC-32 (u32) and the payload: one event as a MessagePack array, in the wire
+A frame is the payload's length (u32), its Adler-32 (u32) and the payload: one event as a MessagePack array, in the wire
 form of `core.events`. The header's committed length is an offset from the start of the file and always the end of a
 frame; what lies behind it does not exist yet. All integers are little endian.
 """
@@ -21,6 +21,10 @@ SEGMENT_BYTES: Final = 256 * 1024
 PAYLOAD_BYTES_MAX: Final = 16 * 1024
 FRAME: Final = struct.Struct("<II")
 FRAME_BYTES: Final = FRAME.size
+# A frame is whole before the committed length covers it, so its checksum guards against foreign writes and bad disks
+# only: a changed byte never passes. Adler-32 takes a third of the time of CRC-32 on a hundred bytes, and that time is
+# the application's.
+checksum = zlib.adler32
 WRITER_ID_BYTES_MAX: Final = 94
 REPLICA_BYTES_MAX: Final = 255
 # The committed length is the third 64-bit word of the header, so that one aligned store publishes it.

@@ -154,7 +154,7 @@ class JournalReader:
         payloads, taken = split_frames(chunk)
         return self._take(source, segment, payloads, taken) if taken else self._skip(source, segment, chunk)
 
-    def _take(self, source: Source, segment: Segment, payloads: list[memoryview], taken: int) -> Batch:
+    def _take(self, source: Source, segment: Segment, payloads: list[bytes], taken: int) -> Batch:
         start = segment.position
         segment.position += taken
         source.tries = 0

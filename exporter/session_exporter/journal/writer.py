@@ -11,7 +11,6 @@ from pathlib import Path
 from threading import RLock
 from typing import Final, TypeAlias
 from weakref import WeakSet
-from zlib import crc32
 
 import msgspec
 
@@ -25,6 +24,7 @@ from session_exporter.journal.frame import (
     HEADER_BYTES,
     KIND_INDEX,
     PAYLOAD_BYTES_MAX,
+    checksum,
 )
 from session_exporter.journal.limits import JournalLimits, Refusal
 
@@ -131,7 +131,7 @@ class JournalWriter:
                 size = len(payload)
                 end = start + FRAME_BYTES + size
                 if end <= self._room and size <= _SMALL_MAX:
-                    _packers[size](self._map, start, size, crc32(payload), payload)
+                    _packers[size](self._map, start, size, checksum(payload), payload)
                     words[COMMITTED_WORD] = end
                 else:
                     self._write(fields, payload)
@@ -230,7 +230,7 @@ class JournalWriter:
                 self._count_lost(refusal, fields)
                 return
         start = self._words[COMMITTED_WORD]
-        FRAME.pack_into(self._map, start, size, crc32(payload))
+        FRAME.pack_into(self._map, start, size, checksum(payload))
         self._map[start + FRAME_BYTES : start + FRAME_BYTES + size] = payload
         self._words[COMMITTED_WORD] = start + FRAME_BYTES + size
 

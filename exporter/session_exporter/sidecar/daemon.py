@@ -18,6 +18,7 @@ from session_exporter.config import Config
 from session_exporter.errors import SessionExporterError
 from session_exporter.sidecar import alarms, summary, web
 from session_exporter.sidecar.engine import Engine
+from session_exporter.sidecar.heap import give_back_large_blocks
 from session_exporter.sidecar.snapshot import Snapshot
 from session_exporter.sidecar.workers import Reloads
 
@@ -63,6 +64,7 @@ async def run(options: Options, config: Config) -> None:
     Raises:
         SessionExporterError: Something that is needed cannot be had: a lock, a directory, an address.
     """
+    give_back_large_blocks()
     reloads = Reloads(time.time())
     with ThreadPoolExecutor(1, "engine") as thread:
         make = partial(Engine, config, options.journal_directory, options.state_directory)

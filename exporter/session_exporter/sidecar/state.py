@@ -213,7 +213,8 @@ class State:
         for table, rows in (("sessions", changes.sessions), ("owners", changes.owners)):
             connection.executemany(
                 f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)",  # noqa: S608 - the names stand above
-                ((row.scope, row.id, _encode(row)) for row in rows),
+                # In the order of the key, so that rows of one page are written together.
+                sorted((row.scope, row.id, _encode(row)) for row in rows),
             )
         left = changes.left_sessions
         connection.executemany("DELETE FROM sessions WHERE scope = ? AND id = ?", ((each[0], each[1]) for each in left))
