@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,14 +14,16 @@ from feeding import Feeder, created, require_nothing_lost, reused
 from figures import Figure, shown
 from places import disk_place, environment, journal_place
 from rounds import ratio
-from running import sidecar_for
+from running import Sidecar, sidecar_for
 from scraping import Scraper
 
 from session_exporter.journal import JournalWriter
 
 PEER: Final = Path(__file__).with_name("multiprocess_peer.py")
 EVENTS: Final = "session_exporter_events_total"
+CREATES: Final = "session_creates_total"
 EVENTS_PER_WORKER: Final = 20
+NEW_SESSIONS: Final = 500
 GONE_WITHIN_S: Final = 300.0
 
 
@@ -41,8 +44,10 @@ def measure(*, quick: bool) -> Iterator[Figure]:
             subprocess.run(_command(theirs, "fill", str(workers), str(step)), env=environment(), check=True)
             workers = step
             sidecar.wait_for(lambda _: not _files(journal), "all workers have left", GONE_WITHIN_S)
+            sidecar.wait_for(partial(_judged, workers), "all creates are judged", GONE_WITHIN_S)
             yield _compared(sidecar, peer, Feeder(journal), workers, scrapes)
-        expected = workers * EVENTS_PER_WORKER + len(steps) * scrapes
+        yield _unjudged(sidecar, Feeder(journal), workers)
+        expected = workers * EVENTS_PER_WORKER + len(steps) * scrapes + (NEW_SESSIONS + 1) * EVENTS_PER_WORKER
         sidecar.wait_for(lambda each: each.value(EVENTS) == expected, f"{EVENTS} is {expected}", GONE_WITHIN_S)
 
 
@@ -61,6 +66,25 @@ def _compared(ours: Scraper, theirs: Scraper, worker: Feeder, workers: int, scra
         ratio=ratio(ours_ms, theirs_ms),
         at_most=10,
     )
+
+
+def _unjudged(ours: Sidecar, worker: Feeder, first: int) -> Figure:
+    """Scrapes within the lateness of new sessions, whose events wait to be judged and are part of each commit."""
+    for user in range(first, first + NEW_SESSIONS):
+        for turn in range(EVENTS_PER_WORKER):
+            worker.append(reused(time.time_ns() // 1000, user) if turn else created(time.time_ns() // 1000, user))
+    ours.scrape_ms()
+    taken_ms = []
+    for _ in range(EVENTS_PER_WORKER):
+        worker.append(reused(time.time_ns() // 1000, 0))
+        taken_ms.append(ours.scrape_ms())
+    worker.close()
+    waiting = f"{NEW_SESSIONS} new sessions, {EVENTS_PER_WORKER} events each, are not judged yet"
+    return Figure(f"scrape while {waiting}", statistics.median(taken_ms), "ms")
+
+
+def _judged(workers: int, sidecar: Sidecar) -> bool:
+    return sidecar.value(CREATES) == workers
 
 
 def _come_and_go(journal: Path, workers: range) -> None:
