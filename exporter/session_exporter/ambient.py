@@ -86,6 +86,9 @@ class Request:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.ended = True
+        # What has ended has no say any more, and is not kept by a chain of jobs that each began in the one before.
+        while self._outer is not None and self._outer.ended:
+            self._outer = self._outer._outer  # noqa: SLF001 - of the same class
         token, self._token = self._token, None
         if token is not None:
             try:
@@ -105,9 +108,11 @@ class Request:
 
 def current_request() -> Request | None:
     """The innermost request that the calling task or thread runs in and that has not ended."""
-    request = current.get()
+    innermost = request = current.get()
     while request is not None and request.ended:
         request = request._outer  # noqa: SLF001 - of the same class's making
+    if innermost is not None and innermost.ended:
+        innermost._outer = request  # noqa: SLF001 - not walked again
     return request
 
 

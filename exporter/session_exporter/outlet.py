@@ -139,6 +139,8 @@ class Outlet:
         try:
             self._forget_the_parent()
             self._failures.append(hook)
+            if self._journal is None:
+                self._open_for_failures()
             self._deliver_failures()
             self._log(hook, error)
         except Exception:  # noqa: BLE001 - the way out of every failure cannot itself fail; this one is counted too
@@ -178,6 +180,13 @@ class Outlet:
             finally:
                 _shelf.opening = False
             self._retry_at_s = float("-inf")
+
+    def _open_for_failures(self) -> None:
+        """An application whose every call fails is to be seen as well; its failures wait when that cannot be."""
+        try:
+            self._open()
+        except Exception as error:  # noqa: BLE001 - logged; the next event or failure tries again
+            self._log(TRACKER_HOOK, error)
 
     def _take(self) -> None:
         if self._given is not None:

@@ -282,3 +282,15 @@ def test_a_create_that_comes_after_its_end_does_not_change_how_long_the_next_gen
     ledger.finish()
     scope = ledger.totals.scopes["chat"]
     assert (scope.creates, scope.ends["completed"], scope.durations.sum_s) == (2, 2, 3.0)
+
+
+def test_an_event_of_a_clock_that_is_ahead_moves_no_watermark():
+    ledger = make_ledger()
+    day = 86_400 * SECOND
+    ledger.apply([wire.Created(START, "chat", "s1", "ann"), wire.Created(START + day, "chat", "s2", "bob")], WRITERS[0])
+    ledger.finish(START + LATENESS)
+    assert ledger.watermark_us == START
+    ledger.apply([wire.Created(START + SECOND, "chat", "s3", "ann")], WRITERS[0])
+    ledger.finish(START + LATENESS)
+    found = totals(ledger)
+    assert (found["creates"], sum(found["duplicates"].values()), found["ends"]) == (3, 1, {})

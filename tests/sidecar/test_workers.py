@@ -33,7 +33,7 @@ def test_only_what_has_come_since_the_last_time_is_added() -> None:
 def test_what_a_worker_lost_stays_when_it_is_gone() -> None:
     state = ExporterState()
     absorb(state, [control("w1", lost=2)])
-    absorb(state, [])
+    absorb(state, [], gone=["w1"])
     absorb(state, [control("w2", lost=1)])
     assert state.lost == {"worker_limit/created": 3}
     assert list(state.writers) == ["w2"]
@@ -83,3 +83,18 @@ def test_living_workers_are_counted_by_hook_and_state() -> None:
 
 def test_the_hook_that_every_version_has_is_there_without_workers() -> None:
     assert hook_workers([]) == {("tracker", "active"): 0, ("tracker", "inactive"): 0}
+
+
+def test_a_control_block_that_cannot_be_read_for_once_is_not_counted_again() -> None:
+    state = ExporterState()
+    absorb(state, [control("w1", lost=2)])
+    absorb(state, [])
+    absorb(state, [control("w1", lost=3)])
+    assert state.lost == {"worker_limit/created": 3}
+
+
+def test_damaged_counts_stay_storable_however_many_there_are() -> None:
+    state = ExporterState()
+    for number in range(3):
+        absorb(state, [control(f"w{number}", lost=(1 << 63) - 1)])
+    assert state.lost == {"worker_limit/created": (1 << 63) - 1}

@@ -160,18 +160,28 @@ def test_events_beyond_the_bound_are_dropped_oldest_first_and_counted(shelf: She
     assert journal.errors == {"tracker": 11}
 
 
-def test_failures_are_counted_in_memory_until_there_is_a_journal(shelf: Shelf) -> None:
+def test_an_application_whose_every_call_fails_is_seen(shelf: Shelf) -> None:
     outlet = Outlet("d")
     outlet.count_failure("calls", KeyError())
-    assert shelf.opened == 0
-    outlet.append(event(1))
     journal: Any = shelf.journals["d"]
     assert journal.errors == {"calls": 1}
     outlet.count_failure("calls", KeyError())
     assert journal.errors == {"calls": 2}
 
 
-def test_failures_in_memory_are_bounded() -> None:
+def test_failures_are_counted_in_memory_until_there_is_a_journal(shelf: Shelf, clock: Clock) -> None:
+    shelf.problem = JournalUnavailable("/journal: read-only")
+    outlet = Outlet("d", clock_s=clock)
+    outlet.count_failure("calls", KeyError())
+    shelf.problem = None
+    clock.now_s += module.RETRY_AFTER_S
+    outlet.append(event(1))
+    journal: Any = shelf.journals["d"]
+    assert journal.errors == {"calls": 1}
+
+
+def test_failures_in_memory_are_bounded(shelf: Shelf) -> None:
+    shelf.problem = JournalUnavailable("/journal: read-only")
     outlet = Outlet("d")
     for _ in range(FAILURES_WAITING_MAX + 5):
         outlet.count_failure("calls", KeyError())
@@ -230,9 +240,9 @@ def test_a_forked_child_delivers_nothing_that_waits_in_its_parent(
 ) -> None:
     shelf.problem = JournalUnavailable("/journal: read-only")
     outlet = Outlet("d", clock_s=clock)
-    outlet.count_failure("calls", KeyError())
     with pytest.raises(JournalUnavailable):
         outlet.append(event(1))
+    outlet.count_failure("calls", KeyError())
     shelf.problem = None
     clock.now_s += module.RETRY_AFTER_S
 

@@ -18,8 +18,9 @@ SITE_CHARS_MAX: Final = 200
 Id: TypeAlias = Annotated[str, msgspec.Meta(max_length=ID_BYTES_MAX)]
 Site: TypeAlias = Annotated[str, msgspec.Meta(max_length=SITE_CHARS_MAX)]
 Sites: TypeAlias = Annotated[tuple[Site, ...], msgspec.Meta(max_length=SITES_MAX)]
-# Until the year 2255, which a signed 64-bit count of microseconds holds with room to spare.
-Time: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=9_000_000_000_000_000)]
+# The year 2255, which a signed 64-bit count of microseconds, and a date, hold with room to spare.
+TIME_MAX_US: Final = 9_000_000_000_000_000
+Time: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=TIME_MAX_US)]
 
 
 class _Event(msgspec.Struct, frozen=True, array_like=True, gc=False):

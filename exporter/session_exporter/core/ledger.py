@@ -140,7 +140,7 @@ class Ledger:
     def advance(self, watermark_us: int) -> None:
         """Judge what waits for any time before `watermark_us`: every event before it is taken to have arrived."""
         for report in self.waiting.before(watermark_us):
-            self._judge(report)
+            self._judge(report, watermark_us)
         self.watermark_us = max(self.watermark_us, watermark_us)
         for judge in self.judges.values():
             judge.expire(self.watermark_us)
@@ -148,13 +148,22 @@ class Ledger:
         self.requests.advance(self.watermark_us)
         self._make_room()
 
-    def finish(self) -> None:
-        """Judge all that waits, whatever its time: nothing more will come for now."""
+    def finish(self, now_us: float = inf) -> None:
+        """Judge all that waits, whatever its time: nothing more will come for now.
+
+        Args:
+            now_us: An event later than this is of a clock that is ahead; the watermark does not follow it.
+        """
         for report in self.waiting.before(inf):
-            if report.kind < ADOPTION_DUE:  # a deadline of the ledger's own says nothing of what has arrived
+            # A deadline of the ledger's own says nothing of what has arrived.
+            if report.kind < ADOPTION_DUE and report.at_us <= now_us:
                 self.watermark_us = max(self.watermark_us, report.at_us)
             self._judge(report)
         self._make_room()
+
+    def set_back(self, watermark_us: int) -> None:
+        """Take the watermark back: the clock it came from was ahead."""
+        self.watermark_us = min(self.watermark_us, watermark_us)
 
     def forget_changes(self) -> None:
         """Note that all changes so far are stored."""
@@ -224,10 +233,10 @@ class Ledger:
             self.totals.late_events += 1
         self._take_turn(report)
 
-    def _judge(self, report: Report) -> None:
+    def _judge(self, report: Report, until_us: int = 0) -> None:
         judge = self._by_number.get(report.scope, self._other)
         if report.kind < ADOPTION_DUE:
-            judge.expire(report.at_us)
+            judge.expire(min(report.at_us, max(self.watermark_us, until_us)))
         if report.kind == CREATED:
             judge.created(report)
         elif report.kind == OBSERVED:
@@ -273,7 +282,6 @@ class Ledger:
         if len(self.waiting) <= WAITING_MAX:
             return
         for report in self.waiting.before(inf):
-            self.watermark_us = max(self.watermark_us, report.at_us)
             self._judge(report)
             if len(self.waiting) <= WAITING_MAX:
                 return

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from session_exporter.core.events import Writer
+from session_exporter.core.events import TIME_MAX_US, Writer
 from session_exporter.journal.frame import LOST_KINDS, LOST_REASONS, REPLICA_BYTES_MAX, WRITER_ID_BYTES_MAX, shortened
 
 MAGIC: Final = b"SXCTRL1\n"
@@ -142,7 +142,7 @@ def parse_control(raw: bytes, *, alive: bool) -> Control:
     replica, identity = _text(raw, _REPLICA_AT), _text(raw, _ID_AT)
     words = memoryview(raw[:CONTROL_BYTES]).cast("Q")
     return Control(
-        Writer(identity, replica, pid), alive, min(started_at_us, _COUNT_MAX), _lost(words), _hooks(raw, words)
+        Writer(identity, replica, pid), alive, min(started_at_us, TIME_MAX_US), _lost(words), _hooks(raw, words)
     )
 
 

@@ -244,6 +244,13 @@ class JournalReader:
             self.problem = f"{source.control}: {error.strerror}"
         return None
 
+    def gone(self, writer_ids: Iterable[str]) -> list[str]:
+        """Those of the writers that have no control block any more; none while the directory cannot be listed."""
+        if self.problem:
+            return []
+        listed = {source.id for source in self._listing.sources() if source.has_control}
+        return [writer_id for writer_id in writer_ids if writer_id not in listed]
+
     def retire(self, writer_ids: Iterable[str]) -> list[str]:
         """Delete the control blocks of dead writers whose counts were committed and whose segments are gone.
 

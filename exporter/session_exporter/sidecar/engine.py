@@ -82,7 +82,7 @@ class Engine:
         self._mark = JournalMark(journal_directory)
         self._state = State(state_directory, config.limits)
         try:
-            self._identity, self._names = self._open_ids()
+            self._identity, self._names = self._open_ids(config)
             self._reader = self._open_reader()
             self._exporter, self._ledger = ExporterState(), self._empty_ledger()
             self._drains = self._exporter.drains
@@ -119,7 +119,7 @@ class Engine:
             while self._read(begun_s + budget_s) and not self._reader.passed(mark):
                 self._commit()
             if final:
-                self._ledger.finish()
+                self._ledger.finish(self._now_us())
             self._exporter.drains.observe(time.monotonic() - begun_s)
             self._commit()
         except Exception as error:
@@ -129,8 +129,9 @@ class Engine:
             raise
         self._careful = False
         if self._now_us() - self._maintained_us > MAINTENANCE_EVERY_US:
-            self._maintained_us = self._now_us()
-            self._state.forget_old(self._maintained_us)
+            now_us = self._now_us()
+            if self._state.forget_old(now_us):
+                self._maintained_us = now_us
         return self.snapshot
 
     def reload(self, config: Config) -> None:
@@ -140,10 +141,9 @@ class Engine:
             SessionExporterError: The state could not be written or read; the next cycle tries again.
         """
         self.cycle(budget_s=0.0)
-        self._config = config
-        self._state.limits = config.limits
+        self._identity, self._names = self._open_ids(config)
+        self._config, self._state.limits = config, config.limits
         self._stale = True
-        self._identity, self._names = self._open_ids()
         self._go_on()
 
     def backlog(self) -> bool:
@@ -205,12 +205,16 @@ class Engine:
     def _scan(self) -> Mark:
         # What is written after this moment is not seen, however long the reading takes.
         self._scanned_us = self._now_us()
+        if self._ledger.watermark_us > self._scanned_us:
+            logger.warning("the clock was ahead by %.1f s", (self._ledger.watermark_us - self._scanned_us) / 1e6)
+            self._ledger.set_back(self._scanned_us - self._config.lateness_us)
         return self._reader.mark()
 
     def _watermark_us(self) -> int:
         punctual_us = self._scanned_us - self._config.lateness_us
         behind_us = self._reader.behind_us()
-        return punctual_us if behind_us is None else min(punctual_us, behind_us)
+        # Nor do the events of one worker come in perfect order: the same lateness is granted to what is read late.
+        return punctual_us if behind_us is None else min(punctual_us, behind_us - self._config.lateness_us)
 
     def _count_unusable(self, unknown: int, malformed: int) -> None:
         lost = self._exporter.lost
@@ -221,7 +225,7 @@ class Engine:
     def _commit(self) -> None:
         controls = self._reader.controls()
         exporter = self._exporter
-        last_words = absorb(exporter, controls)
+        last_words = absorb(exporter, controls, self._reader.gone(list(exporter.writers)))
         exporter.workers = sum(control.alive for control in controls)
         exporter.rules = [judge.rules for judge in self._ledger.judges.values()]
         exporter.memory_mb = memory_mb()
@@ -265,9 +269,13 @@ class Engine:
         """Go on from the last commit; what was read since is read again."""
         self._reader.close()
         self._reader = self._open_reader()
+        self._ledger = self._empty_ledger()  # a million sessions are not held twice
+        stored = self._state.identity()
+        if stored is not None and stored.ids != self._identity.ids:
+            self._change_ids()
         self._exporter, self._ledger = self._restored()
         self._drains = self._exporter.drains
-        if self._state.identity() is None and self._mark.names_another(self._identity):
+        if stored is None and self._mark.names_another(self._identity):
             self._seed()
         self._stale = False
         # A million objects that stay are not looked at again by the garbage collector.
@@ -303,8 +311,15 @@ class Engine:
             totals=self._state.totals(),
         )
 
-    def _open_ids(self) -> tuple[Identity, Pseudonyms]:
-        privacy = self._config.privacy
+    def _change_ids(self) -> None:
+        """Judge what waits under its old ids, so that its counts stay, and then forget all that names somebody."""
+        exporter, ledger = self._restored()
+        ledger.finish(self._now_us())
+        self._state.commit(take_changes(ledger), self._state.positions(), exporter, ledger.numbers)
+        self._state.forget_ids(self._identity)
+
+    def _open_ids(self, config: Config) -> tuple[Identity, Pseudonyms]:
+        privacy = config.privacy
         key = read_or_make_key(self._state_directory, privacy.key_file)
         identity = identify(self._state, key, show_ids=privacy.show_ids, now_us=self._now_us())
         return identity, Pseudonyms(key, show_ids=privacy.show_ids)
@@ -314,7 +329,7 @@ class Engine:
         mark = self._scan()
         while not self._reader.passed(mark) and self._read(float("inf")):
             pass
-        self._ledger.finish()
+        self._ledger.finish(self._now_us())
         events = sum(self._ledger.totals.events.values())
         self._ledger.forget_counts(self._now_us())
         absorb(self._exporter, self._reader.controls())

@@ -18,12 +18,10 @@ PLAIN_IDS: Final = "plain"
 
 
 def identify(state: State, key: bytes, *, show_ids: bool, now_us: int) -> Identity:
-    """The identity of a state, new for a new one; sessions whose ids are written in another way are forgotten.
+    """The identity of a state from now on, new for a new one.
 
-    A new identity is stored with the first commit, so that a start that was killed before has never been.
-
-    Raises:
-        StateError: What has to be forgotten cannot be.
+    A new identity is stored with the first commit, so that a start that was killed before has never been. When its
+    `ids` are not those that are stored, what the state knows by its old ids has to be forgotten.
     """
     ids = PLAIN_IDS if show_ids else blake2b(b"check", key=key, digest_size=8).hexdigest()
     identity = state.identity()
@@ -31,9 +29,7 @@ def identify(state: State, key: bytes, *, show_ids: bool, now_us: int) -> Identi
         return Identity(secrets.token_hex(16), ids, now_us)
     if identity.ids != ids:
         logger.warning("ids are written in a new way: sessions and incidents so far are forgotten, counts stay")
-        identity = structs.replace(identity, ids=ids)
-        state.forget_ids(identity)
-    return identity
+    return structs.replace(identity, ids=ids)
 
 
 class JournalMark:

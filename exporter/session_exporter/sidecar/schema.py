@@ -73,7 +73,9 @@ def open_to_read(directory: Path) -> sqlite3.Connection:
         raise StateError(f"{path}: not there; expected the state that a sidecar keeps")
     try:
         with _closed_on_error(
-            sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
+            )
         ) as connection:
             check(connection, path)
     except sqlite3.DatabaseError as error:

@@ -5,6 +5,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -186,8 +187,11 @@ class State:
                 self._store_meta(connection, "identity", _encode(identity))
         return totals
 
-    def forget_old(self, now_us: int) -> None:
+    def forget_old(self, now_us: int) -> bool:
         """Forget known ids and minutes that are too old or too many, a bounded number at a time.
+
+        Returns:
+            Whether all is forgotten that should be; when not, there is more for the next call.
 
         Raises:
             StateError: Nothing was forgotten.
@@ -208,13 +212,15 @@ class State:
             ).rowcount
             connection.execute("DELETE FROM minutes WHERE minute < ?", (now_us // 60_000_000 - MINUTES_KEPT,))
         self._known_count -= gone
+        return gone < FORGET_ROWS
 
     def _store_rows(self, connection: sqlite3.Connection, changes: Changes) -> None:
         for table, rows in (("sessions", changes.sessions), ("owners", changes.owners)):
             connection.executemany(
                 f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)",  # noqa: S608 - the names stand above
                 # In the order of the key, so that rows of one page are written together.
-                sorted((row.scope, row.id, _encode(row)) for row in rows),
+                # Stable: of two rows of one session, which left and came back, the newer stays the later.
+                sorted(((row.scope, row.id, _encode(row)) for row in rows), key=itemgetter(0, 1)),
             )
         left = changes.left_sessions
         connection.executemany("DELETE FROM sessions WHERE scope = ? AND id = ?", ((each[0], each[1]) for each in left))

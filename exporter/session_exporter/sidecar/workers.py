@@ -3,13 +3,16 @@
 import resource
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from session_exporter.core.totals import Histogram
 from session_exporter.journal import Control
 from session_exporter.sidecar.records import ExporterState, WriterCounts
 from session_exporter.sidecar.snapshot import ExporterTotals
 
-TRACKER_HOOK = "tracker"
+TRACKER_HOOK: Final = "tracker"
+# What 64 bits hold: damaged control blocks must not make the sum of their counts unstorable.
+COUNT_MAX: Final = (1 << 63) - 1
 
 
 class Reloads:
@@ -20,17 +23,20 @@ class Reloads:
         self.success_at_s = at_s
 
 
-def absorb(state: ExporterState, controls: Iterable[Control]) -> list[str]:
+def absorb(state: ExporterState, controls: Iterable[Control], gone: Iterable[str] = ()) -> list[str]:
     """Add what has come since the last time to the totals.
+
+    Args:
+        state: Changed.
+        controls: What can be read now; one that cannot says more the next time.
+        gone: Writers whose control block exists no longer.
 
     Returns:
         The dead writers whose last word this was; once it is committed, their control blocks can go.
     """
     last_words = []
-    present = set()
     for control in controls:
         writer = control.writer.id
-        present.add(writer)
         counts = state.writers.setdefault(writer, WriterCounts())
         lost = {f"{reason}/{kind}": count for (reason, kind), count in control.lost.items()}
         errors = {name: count for name, (_, count) in control.hooks.items()}
@@ -38,8 +44,8 @@ def absorb(state: ExporterState, controls: Iterable[Control]) -> list[str]:
         _add_growth(state.hook_errors, counts.hook_errors, errors)
         if not control.alive:
             last_words.append(writer)
-    for writer in [writer for writer in state.writers if writer not in present]:
-        del state.writers[writer]
+    for writer in gone:
+        state.writers.pop(writer, None)
     return last_words
 
 
@@ -58,7 +64,7 @@ def _add_growth(totals: dict[str, int], before: dict[str, int], now: dict[str, i
     for name, count in now.items():
         growth = count - before.get(name, 0)
         if growth > 0:
-            totals[name] = totals.get(name, 0) + growth
+            totals[name] = min(totals.get(name, 0) + growth, COUNT_MAX)
             before[name] = count
 
 
