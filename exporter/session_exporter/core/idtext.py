@@ -1,7 +1,6 @@
 """The text of an id: one for every type that applications use, bounded, and never a placeholder."""
 
 import re
-from hashlib import blake2b
 from typing import Final
 from uuid import UUID
 
@@ -34,6 +33,8 @@ def canonical_id(value: object) -> str:
         return text
     encoded = text.encode("utf-8", "backslashreplace")
     if len(encoded) > ID_BYTES_MAX:
+        from hashlib import blake2b  # noqa: PLC0415 - it loads OpenSSL, and few ids are as long as this
+
         return f"blake2b:{blake2b(encoded, digest_size=16).hexdigest()}"
     return encoded.decode()
 
