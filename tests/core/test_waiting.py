@@ -31,7 +31,7 @@ def test_exactly_what_is_due_comes_out_in_the_order_of_judgement(arrivals: list[
             assert [each.order() for each in waiting.before(step)] == [each.order() for each in due]
             held = [each for each in held if each.at_us >= step]
         assert len(waiting) == len(held)
-        assert [each.order() for each in waiting.all()] == sorted(each.order() for each in held)
+        assert sorted(each.order() for each in waiting.all()) == sorted(each.order() for each in held)
 
 
 @given(st.lists(reports, min_size=1, max_size=20), st.lists(reports, max_size=20))

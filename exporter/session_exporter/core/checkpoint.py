@@ -43,7 +43,7 @@ class Waiting(msgspec.Struct, array_like=True):
         watermark_us: Everything before it had been judged.
         epoch: Of the request memory.
         since_us: When that epoch began.
-        reports: What waits for the watermark, in order.
+        reports: What waits for the watermark.
         adopting: Per scope number: sightings that will be adoptions unless a create explains them in time.
         deleting: Per scope number: deletions that will be ends unless they turn out to be rewrites.
     """

@@ -49,11 +49,8 @@ class WaitingReports:
             yield heappop(self._sorted)[2]
 
     def all(self) -> list[Report]:
-        """Everything that waits, in order; it goes on waiting."""
-        return sorted(
-            [entry[2] for entry in self._sorted] + [each for step in self._steps.values() for each in step],
-            key=Report.order,
-        )
+        """Everything that waits, in no particular order; it goes on waiting."""
+        return [entry[2] for entry in self._sorted] + [report for step in self._steps.values() for report in step]
 
     def _is_due_sooner(self) -> bool:
         return bool(self._sorted) and self._sorted[0][0][0] < self._numbers[0] * STEP_US
