@@ -10,6 +10,7 @@ from session_exporter.core.ledger import Ledger
 from session_exporter.core.population import Known
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.scopes import Limits, ScopeRules
+from session_exporter.core.tally import Listener
 from session_exporter.core.totals import LedgerTotals, ScopeTotals
 
 SECOND = 1_000_000
@@ -45,6 +46,7 @@ class Book:
         scopes: More scopes, beside `chat`.
         show_ids: Incidents and labels show ids as they are.
         totals: The counts to go on from.
+        listener: Told every verdict.
         rules: Of the scope `chat`.
     """
 
@@ -55,6 +57,7 @@ class Book:
         scopes: Mapping[str, ScopeRules] | None = None,
         show_ids: bool = True,
         totals: LedgerTotals | None = None,
+        listener: Listener | None = None,
         **rules: Any,
     ) -> None:
         self.memory = Memory()
@@ -66,6 +69,7 @@ class Book:
             limits=limits,
             lateness_us=LATENESS_S * SECOND,
             totals=totals,
+            listener=listener,
         )
         self.incidents: list[Incident] = []
 

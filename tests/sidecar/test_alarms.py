@@ -5,6 +5,7 @@ import logging
 import pytest
 from ledgers import Book
 
+from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.sidecar import alarms
 
 LOGGER = "session_exporter.alarms"
@@ -94,3 +95,18 @@ def test_no_plain_id_is_logged(logged: pytest.LogCaptureFixture) -> None:
     announce(book)
     assert len(logged.records) == 2
     assert not [each for each in secrets for record in logged.records if each in str(vars(record))]
+
+
+def test_each_reuse_is_told_at_level_debug_and_at_no_other(logged: pytest.LogCaptureFixture) -> None:
+    names = Pseudonyms(b"k" * 32)
+    listener = alarms.reuse_listener(names)
+    assert listener is not None
+    book = Book(show_ids=False, listener=listener)
+    book.created(0, "s1")
+    book.reused(1, "s1")
+    book.looked_up(2, "s1")
+    user = book.names.label("u", book.names["ann"])
+    line = f"METRIC: Session reused for user {user}"
+    assert logged.record_tuples == [(LOGGER, logging.DEBUG, line)] * 2
+    logged.set_level(logging.INFO, LOGGER)
+    assert alarms.reuse_listener(names) is None

@@ -3,6 +3,8 @@
 import logging
 
 from session_exporter.core.incidents import Incident
+from session_exporter.core.pseudonyms import Pseudonyms
+from session_exporter.core.tally import Listener, Verdict
 
 logger = logging.getLogger("session_exporter.alarms")
 
@@ -31,3 +33,16 @@ def log(incident: Incident, window_us: int) -> None:
             detail["actual"],
             extra=extra,
         )
+
+
+def reuse_listener(names: Pseudonyms) -> Listener | None:
+    """What logs each reuse, for a log of level DEBUG; None for any other, so that reuses cost nothing more."""
+    if not logger.isEnabledFor(logging.DEBUG):
+        return None
+
+    def tell(verdict: Verdict) -> None:
+        if verdict.verdict == "reuse":
+            user = names.label("u", verdict.user)
+            logger.debug("METRIC: Session reused for user %s", user, extra={"scope": verdict.scope})
+
+    return tell

@@ -18,6 +18,7 @@ from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.totals import LedgerTotals
 from session_exporter.errors import SessionExporterError
 from session_exporter.journal import Batch, JournalReader, Mark
+from session_exporter.sidecar import alarms
 from session_exporter.sidecar.identity import JournalMark, identify
 from session_exporter.sidecar.records import ExporterState, Identity
 from session_exporter.sidecar.secrets import read_or_make_key
@@ -309,6 +310,7 @@ class Engine:
             born_us=self._now_us(),
             numbers=self._state.numbers(),
             totals=self._state.totals(),
+            listener=alarms.reuse_listener(self._names),
         )
 
     def _change_ids(self) -> None:
