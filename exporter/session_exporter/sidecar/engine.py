@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 # A backlog is committed in pieces of about this many events: a second's work, some hundred bytes of memory each.
 EVENTS_PER_COMMIT: Final = 250_000
 MAINTENANCE_EVERY_US: Final = 60_000_000
+# How far the events of one worker may be out of order in a backlog: a thread reads the clock, and is interrupted before
+# it appends; and the first event of a worker is older than its file. All else is granted the whole lateness.
+DISORDER_US: Final = 20_000
 
 # What goes wrong around the sidecar, not in an event: a disk, a lock, memory.
 SURROUNDINGS: Final = (SessionExporterError, OSError, sqlite3.Error, MemoryError)
@@ -214,8 +217,7 @@ class Engine:
     def _watermark_us(self) -> int:
         punctual_us = self._scanned_us - self._config.lateness_us
         behind_us = self._reader.behind_us()
-        # Nor do the events of one worker come in perfect order: the same lateness is granted to what is read late.
-        return punctual_us if behind_us is None else min(punctual_us, behind_us - self._config.lateness_us)
+        return punctual_us if behind_us is None else min(punctual_us, behind_us - DISORDER_US)
 
     def _count_unusable(self, unknown: int, malformed: int) -> None:
         lost = self._exporter.lost
