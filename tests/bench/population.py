@@ -26,19 +26,19 @@ def measure(*, quick: bool) -> Iterator[Figure]:
     with journal_place() as journal, disk_place() as place, sidecar_for(journal, place) as sidecar:
         for _ in range(5):
             sidecar.scrape_ms()
-        yield Figure("sidecar memory, idle", sidecar.memory_mib(), "MiB", at_most=60)
+        yield Figure("sidecar memory, idle", sidecar.memory_mb(), "MB", at_most=60)
         begun_s = time.perf_counter()
         _fill(sidecar, journal, users)
         filled_s = time.perf_counter() - begun_s
         with _light_traffic(journal, users):
             taken_ms = _scrape(sidecar, scrapes)
-        memory_mib, peak_mib = sidecar.memory_mib(), sidecar.memory_mib("VmHWM")
+        memory_mb, peak_mb = sidecar.memory_mb(), sidecar.memory_mb("VmHWM")
     traffic = f"{users:,} live users, {LIGHT_EVENTS / LIGHT_EVERY_S:,.0f} events/s meanwhile"
     yield Figure(f"scrape, {traffic}: p50", statistics.median(taken_ms), "ms")
     yield Figure("· p99", statistics.quantiles(taken_ms, n=100, method="inclusive")[98], "ms", at_most=20)
     yield Figure("· the slowest", max(taken_ms), "ms")
-    yield Figure(f"sidecar memory, {users:,} live users", memory_mib, "MiB", at_most=450)
-    yield Figure("· the most it ever was", peak_mib, "MiB")
+    yield Figure(f"sidecar memory, {users:,} live users", memory_mb, "MB", at_most=450)
+    yield Figure("· the most it ever was", peak_mb, "MB")
     yield Figure("· one create per user, fed until tracked", users / filled_s, "events/s")
 
 

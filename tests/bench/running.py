@@ -40,10 +40,10 @@ class Sidecar(Scraper):
                 raise RuntimeError(f"the sidecar did not come to this: {what}")
             time.sleep(0.05)
 
-    def memory_mib(self, what: str = "VmRSS") -> float:
-        """Resident memory, MiB; with `VmHWM` the most it ever was."""
+    def memory_mb(self, what: str = "VmRSS") -> float:
+        """Resident memory, MB (10^6 bytes); with `VmHWM` the most it ever was."""
         status = Path(f"/proc/{self.process.pid}/status").read_text("ascii")
-        return int(re.findall(rf"{what}:\s+(\d+) kB", status)[0]) / 1024
+        return int(re.findall(rf"{what}:\s+(\d+) kB", status)[0]) * 1024 / 1e6
 
 
 @contextmanager

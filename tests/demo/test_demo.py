@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,12 +20,7 @@ import pytest
 from session_exporter.demo.report import STAGES
 from session_exporter.demo.run import run_demo
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(
-        find_spec("session_exporter.sidecar.daemon") is None, reason="session_exporter.sidecar.daemon does not exist"
-    ),
-]
+pytestmark = pytest.mark.e2e
 
 DEADLINE_S = 30.0
 SERVE = (

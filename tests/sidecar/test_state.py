@@ -12,20 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledgers import Book, at
+from states import POSITIONS, commit, creates, nothing, opened, tampered
 
 from session_exporter.core.checkpoint import Changes, Waiting, take_changes
 from session_exporter.core.incidents import Incident
 from session_exporter.core.minutes import MINUTE_US, Minute
 from session_exporter.core.population import Known
-from session_exporter.core.scopes import Limits
-from session_exporter.core.totals import LedgerTotals, ScopeTotals
+from session_exporter.core.totals import LedgerTotals
 from session_exporter.errors import StateError
 from session_exporter.sidecar.records import ExporterState, Identity
 from session_exporter.sidecar.schema import DATABASE_NAME
 from session_exporter.sidecar.state import MINUTES_KEPT, State
 
 DAY_US = 86_400_000_000
-POSITIONS = {("writer-1", 1): 100, ("writer-2", 7): 4096}
 
 
 @pytest.fixture
@@ -33,31 +32,10 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-@contextmanager
-def opened(directory: Path, **limits: int) -> Iterator[State]:
-    with closing(State(directory, Limits(**limits))) as state:
-        yield state
-
-
 @pytest.fixture
 def state(directory: Path) -> Iterator[State]:
     with opened(directory) as state:
         yield state
-
-
-def nothing(**changes: Any) -> Changes:
-    empty = Changes(LedgerTotals(), Waiting(), [], [], [], [], [], [], {})
-    for name, value in changes.items():
-        setattr(empty, name, value)
-    return empty
-
-
-def commit(state: State, changes: Changes, positions: Any = None) -> None:
-    state.commit(changes, POSITIONS if positions is None else positions, ExporterState(), {"chat": 1})
-
-
-def creates(number: int) -> LedgerTotals:
-    return LedgerTotals(scopes={"chat": ScopeTotals(born_us=1, creates=number)})
 
 
 def incident(number: int) -> Incident:
@@ -67,14 +45,6 @@ def incident(number: int) -> Incident:
 def left(*sessions: tuple[bytes, int]) -> Changes:
     """Sessions that have left the ledger, with their last activity."""
     return nothing(left_sessions=[(1, session, Known(last_us, True, True)) for session, last_us in sessions])
-
-
-@contextmanager
-def tampered(directory: Path, sql: str) -> Iterator[sqlite3.Connection]:
-    """A second connection to the state's database that has done something to it."""
-    with closing(sqlite3.connect(directory / DATABASE_NAME, isolation_level=None)) as other:
-        other.execute(sql)
-        yield other
 
 
 def broken(table: str, statement: str = "INSERT") -> str:
