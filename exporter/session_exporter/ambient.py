@@ -1,4 +1,4 @@
-"""What surrounds a call: the request it belongs to, and the OpenTelemetry trace."""
+"""What surrounds a call: the request it belongs to, the wrapped call it is made in, and the OpenTelemetry trace."""
 
 import os
 import sys
@@ -19,6 +19,63 @@ OPENTELEMETRY: Final = "opentelemetry.trace"
 current: ContextVar["Request | None"] = ContextVar("session_exporter_request", default=None)
 
 OnFailure = Callable[[Exception], None]
+
+
+class Call:
+    """A wrapped call under way: a context manager. What statements inside of it find belongs to it.
+
+    Args:
+        scope: Whose session it is about.
+
+    Attributes:
+        scope: As given.
+        found: Ids of sessions that statements inside of it found.
+        made: Ids of sessions that statements inside of it created; the transaction may still be open.
+        failed: Whether a statement inside of it has reported that its create failed.
+    """
+
+    __slots__ = ("_outer", "_token", "failed", "found", "made", "scope")
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+        self.found: set[str] = set()
+        self.made: set[str] = set()
+        self.failed = False
+        self._outer: Call | None = None
+        self._token: Token[Call | None] | None = None
+
+    def __enter__(self) -> Self:
+        self._outer = current_call.get()
+        self._token = current_call.set(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        token, self._token = self._token, None
+        if token is not None:
+            try:
+                current_call.reset(token)
+            except ValueError:  # left in another context than it was entered in, as generators are
+                current_call.set(self._outer)
+
+    @property
+    def outer(self) -> "Call | None":
+        """The wrapped call that this one was made in."""
+        return self._outer
+
+
+current_call: ContextVar[Call | None] = ContextVar("session_exporter_call", default=None)
+
+
+def call_of(scope: str) -> Call | None:
+    """The outermost wrapped call under way that is about this scope."""
+    found, call = None, current_call.get()
+    while call is not None:
+        if call.scope == scope:
+            found = call
+        call = call.outer
+    return found
 
 
 class _OpenTelemetry(NamedTuple):
@@ -43,15 +100,17 @@ class Request:
         request_id: The same as the context's.
         user_id: The same as the context's, `""` when not known.
         ended: Whether the block was left; whoever still runs in the request's contextvars is then no longer in it.
+        late_user: Asked for the user whenever that is needed and not known yet; returns None while nobody knows.
     """
 
-    __slots__ = ("_on_failure", "_outer", "_token", "context", "ended", "request_id", "user_id")
+    __slots__ = ("_on_failure", "_outer", "_token", "context", "ended", "late_user", "request_id", "user_id")
 
     def __init__(self, given: Mapping[str, Any], on_failure: OnFailure) -> None:
         self._on_failure = on_failure
         self._token: Token[Request | None] | None = None
         self._outer = current_request()
         self.ended = False
+        self.late_user: Callable[[], object] | None = None
         outer = self._outer
         self._take(_context(given, None if outer is None else outer.context, on_failure))
 
@@ -72,6 +131,19 @@ class Request:
             self._take(replace(self.context, session_id=canonical_id(session, "session")))
         except Exception as error:  # noqa: BLE001 - counted by the tracker
             self._on_failure(error)
+
+    def find_user(self) -> str:
+        """The user's id, asked for if need be; `""` when not known."""
+        ask = self.late_user
+        if ask is not None and not self.user_id:
+            self.late_user = None  # whoever answers may come back here
+            try:
+                self.bind_user(ask())
+            except Exception as error:  # noqa: BLE001 - counted by the tracker
+                self._on_failure(error)
+            finally:
+                self.late_user = None if self.user_id else ask
+        return self.user_id
 
     def _take(self, context: RequestContext) -> None:
         self.context = context

@@ -39,6 +39,18 @@ class Journal(Protocol):
     def count_hook_error(self, name: str, /) -> None:
         """Count one failure of a hook."""
 
+    def open(self) -> None:
+        """Be visible before the first event."""
+
+    def set_gauge(self, name: str, value: int, /) -> None:
+        """Show a gauge of the process."""
+
+    def add_count(self, name: str, amount: int, /) -> None:
+        """Add to a count of the process."""
+
+    def pool_waited(self, duration_us: int, /) -> None:
+        """Count how long a connection was waited for, microseconds."""
+
     def close(self) -> None:
         """Leave nothing open."""
 
@@ -122,6 +134,7 @@ class Outlet:
         # Appending to a deque, and popping from it, is atomic: no lock that a signal handler could find held.
         self._events: deque[Fields] = deque()
         self._failures: deque[str] = deque(maxlen=FAILURES_WAITING_MAX)
+        self._figures: deque[tuple[str, tuple[str | int, ...]]] = deque(maxlen=FAILURES_WAITING_MAX)
         self._hooks: dict[str, bool] = {}
         self._log_at_s: dict[str, float] = {}
 
@@ -131,6 +144,28 @@ class Outlet:
             self._hooks[name] = active
         if self._journal is not None:
             self._journal.register_hook(name, active)
+
+    def set_gauge(self, name: str, value: int) -> None:
+        """Show a gauge of this process, now or when there is a journal."""
+        self._figure("set_gauge", name, value)
+
+    def add_count(self, name: str, amount: int) -> None:
+        """Add to a count of this process."""
+        self._figure("add_count", name, amount)
+
+    def pool_waited(self, duration_us: int) -> None:
+        """Count how long a connection was waited for, microseconds."""
+        self._figure("pool_waited", duration_us)
+
+    def open(self) -> None:
+        """Make this worker visible before its first event."""
+        if self.silent:
+            return
+        self._forget_the_parent()
+        if self._journal is None:
+            self._open()
+        if self._journal is not None:
+            self._journal.open()
 
     def count_failure(self, hook: str, error: BaseException) -> None:
         """Count a failure under this hook, and log it once per hook and minute; never raises an Exception."""
@@ -155,6 +190,16 @@ class Outlet:
             self.append = self._append_first
         if key:
             _shelf.give_back(key)
+
+    def _figure(self, method: str, *arguments: str | int) -> None:
+        if self.silent:
+            return
+        if self._journal is None:
+            self._forget_the_parent()
+            self._figures.append((method, arguments))
+            self._open_for_failures()
+        else:
+            getattr(self._journal, method)(*arguments)
 
     def _append_first(self, fields: Fields) -> None:
         self._forget_the_parent()
@@ -197,6 +242,9 @@ class Outlet:
         self.append = journal.append
         for name, active in list(self._hooks.items()):
             journal.register_hook(name, active)
+        while self._figures:
+            method, arguments = self._figures.popleft()
+            getattr(journal, method)(*arguments)
 
     def _deliver_events(self) -> None:
         journal = self._journal
@@ -217,6 +265,7 @@ class Outlet:
             self._pid = os.getpid()
             self._events.clear()
             self._failures.clear()
+            self._figures.clear()
 
     def _log(self, hook: str, error: BaseException) -> None:
         now_s = self._clock_s()

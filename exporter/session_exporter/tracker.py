@@ -12,6 +12,7 @@ from session_exporter.core.scopes import DEFAULT_SCOPE
 from session_exporter.identity import SHORT_CHARS, IdError, canonical_id, required_id
 from session_exporter.moments import duration_us, moment_us
 from session_exporter.outlet import TRACKER_HOOK, Journal, Outlet, Shield
+from session_exporter.reporter import Reporter
 
 # The kinds' numbers on the wire; a test compares them with core/events.py.
 _CREATED, _REUSED, _LOOKED_UP, _OBSERVED, _ENDED, _ATTRIBUTED, _CONTEXT_LOST = range(1, 8)
@@ -229,6 +230,22 @@ class SessionTracker:
         with self._shield:
             self._outlet.register_hook(name, active=active)
 
+    def open(self) -> None:
+        """Make this process visible as a worker before its first event."""
+        if self._disabled:
+            return
+        with self._shield:
+            self._outlet.open()
+
+    def reporter(self, hook: str) -> Reporter:
+        """What a hook of this name reports with; declared as active with its first `register`."""
+        return Reporter(self._outlet, hook, clock_ns=self._clock_ns)
+
+    @property
+    def disabled(self) -> bool:
+        """Whether the environment says that nothing is to be recorded."""
+        return self._disabled
+
     def close(self) -> None:
         """Let go of the journal; an event that still comes opens it anew."""
         with self._shield:
@@ -253,7 +270,7 @@ class SessionTracker:
         if user is not None:
             return canonical_id(user, "user")
         request = current_request()
-        return "" if request is None else request.user_id
+        return "" if request is None else request.find_user()
 
     def _new_scope(self, scope: object) -> str:
         name = _name(scope, "scope")

@@ -5,6 +5,7 @@ from collections import Counter
 import msgspec
 
 from session_exporter.core.events import Event
+from session_exporter.journal.control import COUNTS, GAUGES
 
 
 class Recorder:
@@ -14,6 +15,10 @@ class Recorder:
         events: What was appended.
         errors: Failures by hook.
         hooks: Whether each hook is active.
+        gauges: Shown of the process.
+        counts: Added up of the process.
+        pool_waits_us: Waits for a connection, microseconds.
+        opened: How often it was made visible.
         closed: How often it was closed.
     """
 
@@ -21,6 +26,10 @@ class Recorder:
         self.events: list[Event] = []
         self.errors: Counter[str] = Counter()
         self.hooks: dict[str, bool] = {}
+        self.gauges: dict[str, int] = {}
+        self.counts: Counter[str] = Counter()
+        self.pool_waits_us: list[int] = []
+        self.opened = 0
         self.closed = 0
 
     def append(self, fields: tuple[object, ...]) -> None:
@@ -31,6 +40,20 @@ class Recorder:
 
     def count_hook_error(self, name: str) -> None:
         self.errors[name] += 1
+
+    def open(self) -> None:
+        self.opened += 1
+
+    def set_gauge(self, name: str, value: int) -> None:
+        assert name in GAUGES
+        self.gauges[name] = value
+
+    def add_count(self, name: str, amount: int) -> None:
+        assert name in COUNTS
+        self.counts[name] += amount
+
+    def pool_waited(self, duration_us: int) -> None:
+        self.pool_waits_us.append(duration_us)
 
     def close(self) -> None:
         self.closed += 1

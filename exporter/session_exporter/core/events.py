@@ -46,9 +46,15 @@ class _Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Created(_Event, tag=1, frozen=True):
-    """A session came into existence, with evidence. `sites`: nearest application frames, innermost first."""
+    """A session came into existence, with evidence.
+
+    Attributes:
+        sites: Nearest application frames, innermost first.
+        generation: What `restart_on` names, when the scope has it: another value means another session under one id.
+    """
 
     sites: Sites = ()
+    generation: Id = ""
 
 
 class Reused(_Event, tag=2, frozen=True):
@@ -56,24 +62,42 @@ class Reused(_Event, tag=2, frozen=True):
 
 
 class LookedUp(_Event, tag=3, frozen=True):
-    """The application asked for the session of a user; `session` is what it found, `""` for a miss."""
+    """The application asked for the session of a user; `session` is what it found, `""` for a miss.
+
+    Attributes:
+        sites: Nearest application frames, innermost first.
+        duration_us: How long it took; 0 when not measured.
+        again: Its transaction or call has found, or made, this session before: a lookup, but no reuse.
+    """
 
     sites: Sites = ()
     duration_us: Time = 0
+    again: bool = False
+
+
+# How a session came to be observed.
+RESULT: Final = 0
+UPSERT: Final = 1
+ROW: Final = 2
 
 
 class Observed(_Event, tag=4, frozen=True):
-    """A call returned this session; whether it made it, the ledger decides. Counts as a lookup as well.
+    """A session was seen; whether it was made just then, the ledger decides.
 
     Attributes:
         sites: Nearest application frames, innermost first.
         created_at_us: When the result says it was created; 0 when it does not say.
         duration_us: How long the call took.
+        origin: `RESULT`: a call returned it, which counts as a lookup as well. `UPSERT`: a statement made or changed
+            it. `ROW`: a row that belongs to it was made, the first of which is its create.
+        generation: As of a create.
     """
 
     sites: Sites = ()
     created_at_us: Time = 0
     duration_us: Time = 0
+    origin: Annotated[int, msgspec.Meta(ge=RESULT, le=ROW)] = RESULT
+    generation: Id = ""
 
 
 class Ended(_Event, tag=5, frozen=True):
@@ -94,7 +118,76 @@ class ContextLost(_Event, tag=7, frozen=True):
     sites: Sites = ()
 
 
-Event: TypeAlias = Created | Reused | LookedUp | Observed | Ended | Attributed | ContextLost
+class Conflicted(_Event, tag=8, frozen=True):
+    """A unique index refused a create. `sites`: nearest application frames, innermost first."""
+
+    sites: Sites = ()
+
+
+class CreateFailed(_Event, tag=9, frozen=True):
+    """A create failed otherwise; a reason outside of `FAILURES` counts as `other`."""
+
+    reason: Id = "other"
+    sites: Sites = ()
+
+
+class Violated(_Event, tag=10, frozen=True):
+    """One use of a database session crossed a border; `session` is the use's own id.
+
+    Attributes:
+        kind: One of `VIOLATIONS`.
+        other_user: Whom it was used for before, when that is another one than `user`.
+        other_request: In which request it was used before.
+        sites: Nearest application frames, innermost first.
+    """
+
+    kind: Id = ""
+    other_user: Id = ""
+    other_request: Id = ""
+    sites: Sites = ()
+
+
+class DbSession(_Event, tag=11, frozen=True):
+    """One use of a database session is over, at `at_us`; `session` is the use's own id.
+
+    Attributes:
+        outcome: One of `OUTCOMES`.
+        state: A `SessionState`'s value, as it was when the use ended.
+        opened_at_us: When its first transaction began.
+        last_activity_us: Of its last statement, transaction or error.
+        queries: Statements executed.
+        transactions: Root transactions.
+        errors: By kind, of `DB_ERRORS`; only counts above 0.
+        last_error: Class and SQLSTATE of the last error; never parameters.
+        total_time_us: From opened to closed.
+        sites: Nearest application frames of where it was opened, innermost first.
+    """
+
+    outcome: Id = ""
+    state: Id = ""
+    opened_at_us: Time = 0
+    last_activity_us: Time = 0
+    queries: Time = 0
+    transactions: Time = 0
+    errors: Annotated[dict[Id, Time], msgspec.Meta(max_length=16)] = {}
+    last_error: Site = ""
+    total_time_us: Time = 0
+    sites: Sites = ()
+
+
+Event: TypeAlias = (
+    Created
+    | Reused
+    | LookedUp
+    | Observed
+    | Ended
+    | Attributed
+    | ContextLost
+    | Conflicted
+    | CreateFailed
+    | Violated
+    | DbSession
+)
 
 KINDS: Final[dict[type[_Event], str]] = {
     Created: "created",
@@ -104,6 +197,10 @@ KINDS: Final[dict[type[_Event], str]] = {
     Ended: "ended",
     Attributed: "attributed",
     ContextLost: "context_lost",
+    Conflicted: "conflicted",
+    CreateFailed: "create_failed",
+    Violated: "violated",
+    DbSession: "db_session",
 }
 
 

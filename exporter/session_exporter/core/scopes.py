@@ -9,6 +9,17 @@ OTHER_SCOPE: Final = "other"
 END_REASONS: Final = ("completed", "user_request", "expired", "escalated", "deleted", "replaced", "rotated", "other")
 LEGITIMATE_END_REASONS: Final = ("completed", "user_request", "expired", "escalated")
 LOSS_REASONS: Final = ("missing", "switched", "replaced", "reported")
+# Of creates that failed, and of errors of database sessions.
+FAILURES: Final = ("connection", "timeout", "pool_timeout", "auth", "integrity", "other")
+DB_ERRORS: Final = ("connection", "auth", "timeout", "pool_timeout", "integrity", "deadlock", "state", "other")
+OUTCOMES: Final = ("committed", "rolled_back", "error")
+VIOLATIONS: Final = (
+    "session_of_two_users",
+    "db_session_of_two_users",
+    "db_session_crossed_requests",
+    "db_session_crossed_tasks",
+    "db_session_outlived_request",
+)
 CAUSES: Final = ("same_request", "same_worker", "cross_worker", "cross_replica", "unobserved")
 
 

@@ -2,6 +2,7 @@
 
 import struct
 from array import array
+from bisect import bisect_left
 from typing import Final
 
 import msgspec
@@ -19,12 +20,27 @@ HOOK_NAME_BYTES_MAX: Final = 31
 _HEAD: Final = struct.Struct("<8sHHIQ")
 _REPLICA_AT: Final = _HEAD.size
 _ID_AT: Final = _REPLICA_AT + 1 + REPLICA_BYTES_MAX
-# Room to grow: 8 reasons of 16 kinds each, then the hooks; what follows is reserved for gauges, and zero.
+# Room to grow: 8 reasons of 16 kinds each, then the hooks, then gauges, counts and waits; what follows is zero.
 _REASONS_MAX: Final = 8
 _KINDS_MAX: Final = 16
 _LOST_WORD: Final = 48
 _HOOKS_WORD: Final = _LOST_WORD + _REASONS_MAX * _KINDS_MAX
 _HOOK_WORDS: Final = 6
+_GAUGES_WORD: Final = _HOOKS_WORD + HOOK_SLOTS * _HOOK_WORDS
+_GAUGES_MAX: Final = 16
+_COUNTS_WORD: Final = _GAUGES_WORD + _GAUGES_MAX
+_COUNTS_MAX: Final = 16
+_WAITS_WORD: Final = _COUNTS_WORD + _COUNTS_MAX
+
+# What a process shows of its database sessions and pools as it is now, and what it counts of them.
+GAUGES: Final = ("db_open_sessions", "db_peak_open_sessions", "db_pool_idle", "db_pool_used")
+COUNTS: Final = ("db_sessions_opened", "db_sessions_leaked")
+# Upper bounds in seconds of how long a connection was waited for; +Inf is implied. 30 is SQLAlchemy's pool_timeout.
+POOL_WAIT_BUCKETS_S: Final = (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_WAITS_BOUNDS_US: Final = tuple(round(bound_s * 1_000_000) for bound_s in POOL_WAIT_BUCKETS_S)
+_WAITS_SUM: Final = _WAITS_WORD + len(POOL_WAIT_BUCKETS_S) + 1
+_GAUGE_WORDS: Final = {name: _GAUGES_WORD + index for index, name in enumerate(GAUGES)}
+_COUNT_WORDS: Final = {name: _COUNTS_WORD + index for index, name in enumerate(COUNTS)}
 _ACTIVE: Final = 4
 _ERRORS: Final = 5
 # What a signed column of 64 bits holds: damaged counts must not break whoever keeps them.
@@ -48,6 +64,10 @@ class Control(msgspec.Struct, frozen=True):
         started_at_us: When it began to write; microseconds since the epoch.
         lost: Events dropped, by (reason, kind); only counts above 0.
         hooks: By name: whether it is active, and the errors it had.
+        gauges: By name of `GAUGES`.
+        counts: By name of `COUNTS`.
+        pool_waits: Waits for a connection: one count per bucket, one more for +Inf, not cumulative.
+        pool_waits_us: Their sum, microseconds.
     """
 
     writer: Writer
@@ -55,6 +75,10 @@ class Control(msgspec.Struct, frozen=True):
     started_at_us: int
     lost: Lost
     hooks: Hooks
+    gauges: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    pool_waits: list[int] = []
+    pool_waits_us: int = 0
 
 
 class ControlBlock:
@@ -100,6 +124,19 @@ class ControlBlock:
         if name in self._slots or self.set_hook(name, active=False):
             self.words[self._slots[name] + _ERRORS] += 1
 
+    def set_gauge(self, name: str, value: int) -> None:
+        """Show a gauge, from 0."""
+        self.words[_GAUGE_WORDS[name]] = min(max(value, 0), _COUNT_MAX)
+
+    def add_count(self, name: str, amount: int) -> None:
+        """Add to a count."""
+        self.words[_COUNT_WORDS[name]] += amount
+
+    def add_pool_wait(self, duration_us: int) -> None:
+        """Count how long a connection was waited for."""
+        self.words[_WAITS_WORD + bisect_left(_WAITS_BOUNDS_US, duration_us)] += 1
+        self.words[_WAITS_SUM] += duration_us
+
     def declare_hooks_of(self, other: "ControlBlock") -> None:
         """Take over names and states of another block's hooks, not their errors."""
         for name, slot in other.slots.items():
@@ -107,8 +144,10 @@ class ControlBlock:
 
     def add_counts_of(self, other: "ControlBlock") -> None:
         """Add what another block has counted."""
-        for word in range(_LOST_WORD, _HOOKS_WORD):
+        for word in (*range(_LOST_WORD, _HOOKS_WORD), *range(_COUNTS_WORD, _WAITS_SUM + 1)):
             self.words[word] += other.words[word]
+        for word in _GAUGE_WORDS.values():
+            self.words[word] = other.words[word]
         for name, slot in other.slots.items():
             self.words[self._slots[name] + _ERRORS] += other.words[slot + _ERRORS]
 
@@ -142,7 +181,15 @@ def parse_control(raw: bytes, *, alive: bool) -> Control:
     replica, identity = _text(raw, _REPLICA_AT), _text(raw, _ID_AT)
     words = memoryview(raw[:CONTROL_BYTES]).cast("Q")
     return Control(
-        Writer(identity, replica, pid), alive, min(started_at_us, TIME_MAX_US), _lost(words), _hooks(raw, words)
+        Writer(identity, replica, pid),
+        alive,
+        min(started_at_us, TIME_MAX_US),
+        _lost(words),
+        _hooks(raw, words),
+        {name: _bounded(words[word]) for name, word in _GAUGE_WORDS.items()},
+        {name: _bounded(words[word]) for name, word in _COUNT_WORDS.items()},
+        [_bounded(count) for count in words[_WAITS_WORD:_WAITS_SUM]],
+        _bounded(words[_WAITS_SUM]),
     )
 
 
@@ -154,7 +201,7 @@ def _lost(words: "memoryview") -> Lost:
     found = {}
     for row, reason in enumerate(LOST_REASONS):
         start = _LOST_WORD + row * _KINDS_MAX
-        counts = (min(words[start + column], _COUNT_MAX) for column in range(len(LOST_KINDS)))
+        counts = (_bounded(words[start + column]) for column in range(len(LOST_KINDS)))
         found.update({(reason, kind): lost for kind, lost in zip(LOST_KINDS, counts, strict=True)})
     return {key: lost for key, lost in found.items() if lost}
 
@@ -165,5 +212,9 @@ def _hooks(raw: bytes, words: "memoryview") -> Hooks:
         word = _HOOKS_WORD + index * _HOOK_WORDS
         if raw[8 * word]:
             name = _text(raw, 8 * word)[:HOOK_NAME_BYTES_MAX]
-            found[name] = (bool(words[word + _ACTIVE]), min(words[word + _ERRORS], _COUNT_MAX))
+            found[name] = (bool(words[word + _ACTIVE]), _bounded(words[word + _ERRORS]))
     return found
+
+
+def _bounded(count: int) -> int:
+    return min(count, _COUNT_MAX)

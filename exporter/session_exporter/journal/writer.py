@@ -183,6 +183,21 @@ class JournalWriter:
         with self._lock:
             self._block.count_hook_error(name)
 
+    def set_gauge(self, name: str, value: int) -> None:
+        """Show a gauge of this process, one of `GAUGES`."""
+        with self._lock:
+            self._block.set_gauge(name, value)
+
+    def add_count(self, name: str, amount: int) -> None:
+        """Add to a count of this process, one of `COUNTS`."""
+        with self._lock:
+            self._block.add_count(name, amount)
+
+    def pool_waited(self, duration_us: int) -> None:
+        """Count how long a connection was waited for, microseconds."""
+        with self._lock:
+            self._block.add_pool_wait(duration_us)
+
     def lost(self) -> Lost:
         """Events this process lost, by (reason, kind); those not yet in a control block included."""
         with self._lock:

@@ -1,0 +1,1 @@
+"""Hooks: how the product sees sessions in applications that do not report them."""
