@@ -46,16 +46,18 @@ class ScopeRules:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What bounds the ledger.
+    """What bounds the ledger, and how long a database session may be open.
 
     Attributes:
         max_tracked_sessions: Sessions held in the ledger at once; the least recently active ones leave first.
         max_incidents: Incidents kept in the state; the oldest leave first.
         known_ids_max: Ids remembered after their session left the ledger.
         known_ids_retention_us: How long they are remembered; microseconds.
+        max_db_session_lifetime_us: A database session open for longer has leaked; microseconds.
     """
 
     max_tracked_sessions: int = 1_000_000
     max_incidents: int = 10_000
     known_ids_max: int = 10_000_000
     known_ids_retention_us: int = 30 * 86_400_000_000
+    max_db_session_lifetime_us: int = 30_000_000
