@@ -4,8 +4,10 @@ The same classes stand behind the calls (`map_table`, `instrument`, ...) and beh
 Each checks itself when it is made, so that a mistake is told where it was made, by the argument's or key's name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final
 
 from session_exporter.core.scopes import DEFAULT_SCOPE, END_REASONS
@@ -28,7 +30,8 @@ class TableMapping:
         user: The column of the user's id; `""` when the table has none.
         user_path: Where the id is inside of a JSON value of that column: keys joined by dots; `""` for a plain value.
         key: The columns of the device, app or thread; several are joined by `/`.
-        active: By column, the values with which a session is active; a row that leaves them has ended.
+        active: By column, the values with which a session is active; a row that leaves them has ended. Made with
+            `value_texts`, asked with `is_value_among`.
         created_at: The column that says when the session was created; `""` when there is none.
         updated_at: The column that says when it was last used.
         end_reason: The column that says why it ended.
@@ -176,6 +179,21 @@ class MiddlewareMapping:
         _one_of("framework", self.framework, FRAMEWORKS)
 
 
+def value_texts(values: Iterable[object]) -> frozenset[str]:
+    """Give the texts that stand for values of a column.
+
+    A text stands for itself, None (NULL) is `null`, a number is written in decimal. A boolean is `true` and `1`, or
+    `false` and `0`: databases without a boolean type have numbers there. A member of an enumeration is its name and its
+    value: a column may keep either.
+    """
+    return frozenset(text for value in values for text in _value_texts(value))
+
+
+def is_value_among(value: object, texts: AbstractSet[str]) -> bool:
+    """Tell whether a value, as a row or a statement's parameter has it, is one of those that `texts` were made of."""
+    return not texts.isdisjoint(_value_texts(value))
+
+
 def cookie(name: str) -> Expectation:
     """Expect the session that the cookie of this name says."""
     return Expectation("cookie", name)
@@ -189,6 +207,19 @@ def header(name: str) -> Expectation:
 def path(name: str) -> Expectation:
     """Expect the session that the route's parameter of this name says."""
     return Expectation("path", name)
+
+
+def _value_texts(value: object) -> tuple[str, ...]:
+    match value:
+        case None:
+            return ("null",)
+        case bool():
+            return (str(value).lower(), str(int(value)))
+        case Enum():
+            return (value.name, *_value_texts(value.value))
+        case bytes():
+            return (value.decode("utf-8", "backslashreplace"),)
+    return (str(value),)
 
 
 def _one_of(name: str, value: object, words: tuple[str, ...]) -> None:
