@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from session_exporter.cli.plain import inert
 from session_exporter.cli.stories import time_text
-from session_exporter.core.events import KINDS, Event, Writer
+from session_exporter.core.events import KINDS, DbSession, Event, Violated, Writer
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.tally import Verdict
 from session_exporter.sidecar.summary import iso
@@ -18,7 +18,7 @@ Record: TypeAlias = dict[str, Any]
 
 UNKNOWN: Final = "-"
 # What the columns take when nothing is longer: the longest kind and verdict, a pseudonym, a UUID.
-_EVENT_CHARS: Final = 12
+_EVENT_CHARS: Final = 13
 _VERDICT_CHARS: Final = 22
 _SCOPE_CHARS: Final = 15
 _PSEUDONYM_CHARS: Final = 14
@@ -53,6 +53,25 @@ def event_record(event: Event, writer: Writer, names: Pseudonyms) -> Record:
         "actual": _name(names, "s", getattr(event, "actual", "")),
         "created_at": iso(created_at_us) if created_at_us else None,
         "duration_ms": duration_us / 1000 if duration_us else None,
+        "generation": _name(names, "g", getattr(event, "generation", "")),
+        "violation": event.kind if isinstance(event, Violated) else None,
+        "other_user": _name(names, "u", getattr(event, "other_user", "")),
+        "other_request": _name(names, "r", getattr(event, "other_request", "")),
+        "db_session": _db_session(event) if isinstance(event, DbSession) else None,
+    }
+
+
+def _db_session(event: DbSession) -> Record:
+    return {
+        "outcome": event.outcome,
+        "state": event.state,
+        "opened_at": iso(event.opened_at_us),
+        "last_activity_at": iso(event.last_activity_us),
+        "query_count": event.queries,
+        "transaction_count": event.transactions,
+        "errors": event.errors,
+        "last_error": event.last_error or None,
+        "total_time_ms": event.total_time_us / 1000,
     }
 
 
@@ -115,6 +134,24 @@ def _details(record: Record) -> list[tuple[str, str | None]]:
         ("actual", (record["actual"] or "") if lost else None),
         ("created_at", record["created_at"]),
         ("duration", None if duration_ms is None else f"{duration_ms:g}ms"),
+        ("violation", record["violation"]),
+        ("other_user", record["other_user"]),
+        ("other_request", record["other_request"]),
+        *_db_details(record["db_session"]),
+    ]
+
+
+def _db_details(use: Record | None) -> list[tuple[str, str | None]]:
+    if use is None:
+        return []
+    errors = ",".join(f"{kind}:{count}" for kind, count in use["errors"].items())
+    return [
+        ("outcome", use["outcome"]),
+        ("queries", str(use["query_count"])),
+        ("transactions", str(use["transaction_count"])),
+        ("errors", errors or None),
+        ("last_error", use["last_error"]),
+        ("total", f"{use['total_time_ms']:g}ms"),
     ]
 
 

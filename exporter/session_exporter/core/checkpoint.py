@@ -5,6 +5,7 @@ from itertools import chain
 
 import msgspec
 
+from session_exporter.core.db_sessions import DbUse
 from session_exporter.core.incidents import Incident
 from session_exporter.core.ledger import Ledger
 from session_exporter.core.minutes import Minute
@@ -69,6 +70,7 @@ class Changes(msgspec.Struct):
         minutes: (scope name, minute number, counts to be added).
         incidents: New ones, in the order found.
         requests: New entries of the request memory, of epoch `waiting.epoch`.
+        db_uses: The newest uses of database sessions; None when they are those of the last commit.
     """
 
     totals: LedgerTotals
@@ -80,6 +82,7 @@ class Changes(msgspec.Struct):
     minutes: list[tuple[str, int, Minute]]
     incidents: list[Incident]
     requests: dict[bytes, int]
+    db_uses: list[DbUse] | None = None
 
     def any_rows(self) -> bool:
         """Whether anything but the watermark has changed."""
@@ -91,6 +94,7 @@ class Changes(msgspec.Struct):
             or self.minutes
             or self.incidents
             or self.requests
+            or self.db_uses is not None
         )
 
 
@@ -122,6 +126,7 @@ def take_changes(ledger: Ledger) -> Changes:
         minutes=[(judge.rules.name, *entry) for judge in judges for entry in judge.tally.minutes.items()],
         incidents=[incident for judge in judges for incident in judge.tally.incidents],
         requests=ledger.requests.changed,
+        db_uses=list(ledger.db.recent) if ledger.db.changed else None,
     )
     ledger.forget_changes()
     return changes
@@ -133,6 +138,8 @@ def restore(
     sessions: Iterable[SessionRow],
     waiting: Waiting,
     requests: Iterable[tuple[int, dict[bytes, int]]],
+    *,
+    db_uses: Iterable[DbUse] = (),
 ) -> None:
     """Give a new ledger what the last commit stored.
 
@@ -142,6 +149,7 @@ def restore(
         sessions: All rows.
         waiting: What waited.
         requests: (epoch, entries) in the order of the commits.
+        db_uses: The newest uses of database sessions.
     """
     by_number = {judge.number: judge for judge in ledger.judges.values()}
     for row in owners:
@@ -160,6 +168,7 @@ def restore(
         judge.adopting = dict(waiting.adopting.get(judge.number, {}))
         judge.deleting = dict(waiting.deleting.get(judge.number, {}))
         judge.with_evidence = type(judge.with_evidence)(sorted(judge.with_evidence, key=lambda entry: entry[0]))
+    ledger.db.recent.extend(db_uses)
     ledger.watermark_us = waiting.watermark_us
     for report in waiting.reports:
         ledger.waiting.add(report)

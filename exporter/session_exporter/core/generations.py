@@ -9,9 +9,13 @@ history whatever the order of arrival.
 from bisect import bisect_left
 from typing import Final, NamedTuple, TypeAlias
 
+from session_exporter.core.scopes import END_REASONS
+
 SIGHT: Final = 0
 CREATE: Final = 1
 END: Final = 2  # and above: END + the reason's place in `scopes.END_REASONS`
+
+EXPIRED: Final = END + END_REASONS.index("expired")
 
 # One session id with more marks than this is created anew all the time; its oldest marks are forgotten.
 MARKS_MAX: Final = 64
@@ -78,6 +82,11 @@ def add_end(marks: list[Mark], at_us: int, reason: int) -> Added:
     counted = not (before or after)
     _insert(marks, place, (*mark, counted))
     return Added(births, [(*mark, True)] if counted else [])
+
+
+def has_ended(marks: tuple[Mark, ...] | None) -> bool:
+    """Whether the newest generation was ended by somebody; one that has only expired may still go on."""
+    return bool(marks) and marks is not None and marks[-1][1] >= END and marks[-1][1] != EXPIRED
 
 
 def adopted_at(marks: list[Mark]) -> int | None:

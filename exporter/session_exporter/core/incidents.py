@@ -1,4 +1,4 @@
-"""The evidence of one duplicate or loss, in the form in which it is kept and shown."""
+"""The evidence of one duplicate, loss or violation, in the form in which it is kept and shown."""
 
 from hashlib import blake2b
 from typing import Any
@@ -18,8 +18,8 @@ class Incident(msgspec.Struct, frozen=True):
 
     Attributes:
         id: Short, unique with overwhelming probability, the same whenever the same events are judged again.
-        kind: `rapid_duplicate_create` or `context_loss`.
-        at_us: Event time of the create or loss.
+        kind: `rapid_duplicate_create`, `context_loss` or `isolation_violation`.
+        at_us: Event time of the create, loss or violation.
         scope: The scope's name.
         detail: What `/api/v1/incidents` adds: plain JSON values, ids as pseudonyms.
     """
@@ -63,6 +63,23 @@ def loss_incident(
     }
     identity = _identity(b"l", report.at_us, expected + actual, report.user)
     return Incident(identity, "context_loss", report.at_us, scope, detail)
+
+
+def violation_incident(
+    report: Report, scope: str, kind: str, others: tuple[bytes, bytes], names: Pseudonyms
+) -> Incident:
+    """Tell an isolation violation; `others` are the user and the request on the other side of the border."""
+    other_user, other_request = others
+    detail = {
+        "violation": kind,
+        "user": names.label("u", report.user),
+        "other_user": names.label("u", other_user),
+        "session": names.label("s", report.session),
+        "other_request": names.label("r", other_request),
+        **_place(report.evidence, names),
+    }
+    identity = _identity(b"v", report.at_us, report.session, kind.encode() + report.evidence.request)
+    return Incident(identity, "isolation_violation", report.at_us, scope, detail)
 
 
 def _told(anchor: Anchor, names: Pseudonyms) -> dict[str, Any]:

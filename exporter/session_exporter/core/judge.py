@@ -6,9 +6,20 @@ from math import inf
 from typing import Final
 
 from session_exporter.core import duplicates
-from session_exporter.core.generations import END, Added, Birth, Mark, add_create, add_end, add_sight, adopted_at
+from session_exporter.core.events import RESULT, ROW
+from session_exporter.core.generations import (
+    END,
+    Added,
+    Birth,
+    Mark,
+    add_create,
+    add_end,
+    add_sight,
+    adopted_at,
+    has_ended,
+)
 from session_exporter.core.population import KnownIds, Population, marks_of, set_marks
-from session_exporter.core.records import BORN, KNOWN, LIVE, STARTED, Anchor, Evidence, Owner, Report, Session
+from session_exporter.core.records import BORN, KNOWN, LIVE, STARTED, Anchor, Evidence, Owner, Past, Report, Session
 from session_exporter.core.requests import RequestMemory
 from session_exporter.core.scopes import END_REASONS, ScopeRules
 from session_exporter.core.tally import Tally
@@ -66,7 +77,7 @@ class ScopeJudge:
         self.count_lookup(report, duration_us)
         if not report.session:
             return
-        if self.is_first(report):
+        if self.is_first(report) and report.first:
             self.tally.reuse(report)
         if not self.used_quickly(self.people.sessions.get(report.session), report.at_us):
             self._wait(report)
@@ -103,6 +114,7 @@ class ScopeJudge:
     def created(self, report: Report) -> None:
         """A create with evidence: counts unless its generation has been counted already."""
         session = self.people.meet(report.session, report.at_us)
+        self._restart(session, report)
         rewritten = self._rewrites(session, report)
         self._attribute(session, report, anchor=False)
         self._active(session, report.at_us)
@@ -120,15 +132,16 @@ class ScopeJudge:
         """A sighting: a create when the result says so or the user has another session, else a reuse or adoption."""
         session = self.people.meet(report.session, report.at_us)
         unknown = not session.flags & KNOWN
-        if self._looks_created(session, report) or (unknown and self._has_another(report.owner, session)):
+        if self._is_made(session, report, unknown=unknown):
             self.created(report)
             return
+        self._restart(session, report)
         self._attribute(session, report)
         self._active(session, report.at_us)
         session.flags |= KNOWN
         if unknown:
             self._adopt(session, report)
-        elif report.first:
+        elif report.first and report.origin != ROW:
             self.tally.reuse(report)
 
     def ended(self, report: Report) -> None:
@@ -259,6 +272,31 @@ class ScopeJudge:
         if anchor and started_us is not None:
             at_us = max(started_us, report.at_us)
             self._place(owner, Anchor(at_us, session.id, adopted_us is None, evidence.request, evidence))
+
+    def _is_made(self, session: Session, report: Report, *, unknown: bool) -> bool:
+        """Whether what was observed came into existence just then."""
+        if report.origin == RESULT:
+            return self._looks_created(session, report) or (unknown and self._has_another(report.owner, session))
+        # A statement wrote it: what had been deleted or ended before is there again, or is another one.
+        if session.id in self.deleting or (session.past is not None and self._changes(session.past, report)):
+            return True
+        if unknown:
+            return report.origin == ROW or self._has_another(report.owner, session)
+        return session.past is not None and has_ended(session.past.marks)
+
+    def _changes(self, past: Past, report: Report) -> bool:
+        return bool(report.version and past.version) and report.version != past.version
+
+    def _restart(self, session: Session, report: Report) -> None:
+        """End the session that was kept under this id before, when its `restart_on` columns held something else."""
+        if not report.version or report.at_us < session.last_us:
+            return
+        past = session.with_past()
+        if self._changes(past, report) and session.flags & LIVE:
+            # Just before the create, which has the same time: a create comes before an end otherwise.
+            self._end(session, report.at_us - 1, "replaced")
+        past.version = report.version
+        self.people.change(session)
 
     def _looks_created(self, session: Session, report: Report) -> bool:
         created_us = report.created_at_us

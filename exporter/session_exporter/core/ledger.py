@@ -15,15 +15,24 @@ from typing import Final
 from msgspec import structs
 
 from session_exporter.core import events as wire
+from session_exporter.core.db_sessions import DbSessions
 from session_exporter.core.judge import ADOPTION_DUE, DELETION_DUE, ScopeJudge
 from session_exporter.core.minutes import MINUTE_US, Minute
 from session_exporter.core.population import KnownIds
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.records import DIRTY, LIVE, Evidence, Report
 from session_exporter.core.requests import RequestMemory
-from session_exporter.core.scopes import DEFAULT_SCOPE, END_REASONS, OTHER_SCOPE, Limits, ScopeRules
+from session_exporter.core.scopes import (
+    DEFAULT_SCOPE,
+    END_REASONS,
+    FAILURES,
+    OTHER_SCOPE,
+    VIOLATIONS,
+    Limits,
+    ScopeRules,
+)
 from session_exporter.core.tally import Listener, Tally, Verdict
-from session_exporter.core.totals import LedgerTotals, ScopeTotals, interval_buckets
+from session_exporter.core.totals import DbTotals, LedgerTotals, ScopeTotals, interval_buckets
 from session_exporter.core.waiting import WaitingReports
 
 CREATED: Final = 1
@@ -33,6 +42,9 @@ OBSERVED: Final = 4
 ENDED: Final = 5
 ATTRIBUTED: Final = 6
 CONTEXT_LOST: Final = 7
+CONFLICTED: Final = 8
+CREATE_FAILED: Final = 9
+VIOLATED: Final = 10
 
 # Ten times what waits at 20,000 creates a second and the default lateness; some 400 bytes each.
 WAITING_MAX: Final = 400_000
@@ -77,6 +89,7 @@ class Ledger:
         self.totals = totals or LedgerTotals()
         self.judges: dict[str, ScopeJudge] = {}
         self.waiting = WaitingReports()
+        self.db = DbSessions(self.totals.db, names)
         self._known = known
         self._sites: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._listener = listener
@@ -170,6 +183,7 @@ class Ledger:
         for judge in self.judges.values():
             judge.forget_changes()
         self.requests.changed = {}
+        self.db.changed = False
 
     def forget_counts(self, born_us: int) -> None:
         """Start all counters anew at `born_us`, keeping what is known of sessions and users."""
@@ -181,6 +195,7 @@ class Ledger:
             judge.tally.start_anew(new)
         self.totals.events = dict.fromkeys(self.totals.events, 0)
         self.totals.late_events = self.totals.evicted_sessions = 0
+        self.totals.db = self.db.totals = DbTotals()
 
     def _open(self, rules: ScopeRules, interval_bounds_s: tuple[float, ...], born_us: int) -> None:
         number = self.numbers.setdefault(rules.name, len(self.numbers) + 1)
@@ -203,23 +218,46 @@ class Ledger:
     def _take(self, event: wire.Event, judge: ScopeJudge, writer: wire.Writer) -> None:
         self.totals.events[wire.KINDS[type(event)]] += 1
         if isinstance(event, wire.LookedUp):
-            judge.looked_up(self._report(event, LOOKED_UP, judge, writer), event.duration_us)
+            report = self._report(event, LOOKED_UP, judge, writer)
+            judge.looked_up(structs.replace(report, first=False) if event.again else report, event.duration_us)
         elif isinstance(event, wire.ContextLost):
             report = self._report(event, CONTEXT_LOST, judge, writer)
             judge.tally.loss(report, "reported", self.names[event.expected], self.names[event.actual])
         elif isinstance(event, wire.Created):
             report = self._report(event, CREATED, judge, writer)
             judge.is_first(report)
-            self._queue(report)
+            self._queue(self._versioned(report, event.generation))
         elif isinstance(event, wire.Observed):
             report = self._report(event, OBSERVED, judge, writer)
-            judge.count_lookup(report, event.duration_us)
-            self._queue(structs.replace(report, created_at_us=event.created_at_us, first=judge.is_first(report)))
+            if event.origin == wire.RESULT:
+                judge.count_lookup(report, event.duration_us)
+            report = structs.replace(
+                report, created_at_us=event.created_at_us, first=judge.is_first(report), origin=event.origin
+            )
+            self._queue(self._versioned(report, event.generation))
         elif isinstance(event, wire.Ended):
             reason = event.reason if event.reason in END_REASONS else "other"
             self._queue(structs.replace(self._report(event, ENDED, judge, writer), reason=reason))
         elif isinstance(event, wire.Attributed):
             self._queue(self._report(event, ATTRIBUTED, judge, writer))
+        else:
+            self._count(event, judge, writer)
+
+    def _count(self, event: wire.Event, judge: ScopeJudge, writer: wire.Writer) -> None:
+        """What is counted as it is, whatever happens to sessions."""
+        if isinstance(event, wire.Conflicted):
+            judge.tally.conflict(self._report(event, CONFLICTED, judge, writer))
+        elif isinstance(event, wire.CreateFailed):
+            reason = event.reason if event.reason in FAILURES else "other"
+            judge.tally.failure(self._report(event, CREATE_FAILED, judge, writer), reason)
+        elif isinstance(event, wire.DbSession):
+            self.db.add(event, writer)
+        elif isinstance(event, wire.Violated) and event.kind in VIOLATIONS:
+            report = self._report(event, VIOLATED, judge, writer)
+            judge.tally.violation(report, event.kind, self.names[event.other_user], self.names[event.other_request])
+
+    def _versioned(self, report: Report, generation: str) -> Report:
+        return structs.replace(report, version=self.names[generation]) if generation else report
 
     def _take_turn(self, report: Report) -> None:
         """Let a report wait until the watermark has passed it; judge it at once when it has."""
@@ -260,7 +298,7 @@ class Ledger:
         request = names[event.request]
         if not request and event.trace:
             request = names[f"{event.trace.hex()}@{writer.id}"]
-        sites = () if isinstance(event, wire.Reused | wire.Ended | wire.Attributed) else self._shared(event.sites)
+        sites = self._shared(getattr(event, "sites", ()))
         evidence = Evidence(request, event.trace, writer.id, writer.replica, writer.pid, sites)
         return Report(event.at_us, session, kind, judge.number, owner, user, evidence)
 

@@ -1,14 +1,12 @@
 """The sessions and users of one scope that the ledger has in memory, and what of them must be written to the state."""
 
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from session_exporter.core.expiry import IdleQueue
-from session_exporter.core.generations import CREATE, END, SIGHT, Mark
+from session_exporter.core.generations import CREATE, END, EXPIRED, SIGHT, Mark
 from session_exporter.core.records import BORN, DIRTY, KNOWN, LIVE, KeyedOwner, Owner, Session, owner_of
-from session_exporter.core.scopes import END_REASONS, ScopeRules
+from session_exporter.core.scopes import ScopeRules
 from session_exporter.core.totals import ScopeTotals
-
-EXPIRED: Final = END + END_REASONS.index("expired")
 
 
 class Known(NamedTuple):

@@ -96,11 +96,13 @@ class Past(msgspec.Struct, eq=False, gc=False):
         ended_us: Last end; 0 for none.
         marks: Creates, sightings and ends in order of time; None for a session that was created once.
         evidence: Of a create whose user is not known yet.
+        version: Digest of what the scope's `restart_on` columns held; empty when they are not known.
     """
 
     ended_us: int = 0
     marks: tuple[tuple[int, int, bool], ...] | None = None
     evidence: Evidence | None = None
+    version: bytes = b""
 
 
 class Session(msgspec.Struct, eq=False, gc=False):
@@ -168,6 +170,8 @@ class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
         created_at_us: What the result of a call said; 0 for nothing.
         reason: Of an end.
         first: Nothing before it in its request has found or made this session; without a request always.
+        origin: Of an observation, as the event has it.
+        version: Digest of what the scope's `restart_on` columns hold; empty when they are not known.
     """
 
     at_us: int
@@ -180,6 +184,8 @@ class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
     created_at_us: int = 0
     reason: str = ""
     first: bool = True
+    origin: int = 0
+    version: bytes = b""
 
     def order(self) -> tuple[int, bytes, int, str, bytes]:
         """The order of judgement: event time, session id, kind; the rest only makes ties the same everywhere.

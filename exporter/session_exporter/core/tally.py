@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from session_exporter.core.duplicates import Duplicate
-from session_exporter.core.incidents import Incident, duplicate_incident, loss_incident
+from session_exporter.core.incidents import Incident, duplicate_incident, loss_incident, violation_incident
 from session_exporter.core.minutes import MINUTE_US, Minute
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.records import Evidence, Owner, Report
@@ -20,10 +20,10 @@ class Verdict(NamedTuple):
         at_us: Event time.
         scope: The scope's name.
         verdict: `create`, `reuse`, `adopted`, `lookup`, `redundant_lookup`, `end`, `rapid_duplicate_create`,
-            `context_loss`.
+            `context_loss`, `conflict`, `create_failure`, `violation`.
         session: Digest; empty for a lookup that found none and for a loss.
         user: Digest; empty when not known.
-        detail: The cause of a duplicate, the reason of an end or loss.
+        detail: The cause of a duplicate, the reason of an end, loss or failure, the kind of a violation.
     """
 
     at_us: int
@@ -138,6 +138,26 @@ class Tally:
         self._exemplars[f"losses:{reason}"] = (report.evidence.trace, report.user, report.at_us)
         self.incidents.append(loss_incident(report, self._rules.name, reason, (expected, actual), self._names))
         self._tell(report.at_us, "context_loss", b"", report.user, reason)
+
+    def conflict(self, report: Report) -> None:
+        """Count a create that a unique index refused."""
+        self.totals.conflicts += 1
+        self.at(report.at_us).add("conflicts")
+        self._tell(report.at_us, "conflict", report.session, report.user)
+
+    def failure(self, report: Report, reason: str) -> None:
+        """Count a create that failed otherwise."""
+        self.totals.failures[reason] += 1
+        self.at(report.at_us).add(f"failures:{reason}")
+        self._tell(report.at_us, "create_failure", report.session, report.user, reason)
+
+    def violation(self, report: Report, kind: str, other_user: bytes, other_request: bytes) -> None:
+        """Count an isolation violation and keep its story."""
+        self.totals.violations[kind] += 1
+        self.at(report.at_us).add(f"violations:{kind}")
+        others = (other_user, other_request)
+        self.incidents.append(violation_incident(report, self._rules.name, kind, others, self._names))
+        self._tell(report.at_us, "violation", report.session, report.user, kind)
 
     def interval(self, interval_us: int) -> None:
         """Count the time between two creates of one user."""

@@ -6,11 +6,20 @@ from typing import Final
 
 import msgspec
 
-from session_exporter.core.scopes import CAUSES, END_REASONS, LOSS_REASONS
+from session_exporter.core.scopes import (
+    CAUSES,
+    DB_ERRORS,
+    END_REASONS,
+    FAILURES,
+    LOSS_REASONS,
+    OUTCOMES,
+    VIOLATIONS,
+)
 
 # Upper bounds in seconds; +Inf is implied. 10 is the default duplicate window, 1800 the default idle timeout.
 INTERVAL_BUCKETS_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 86400.0)
 DURATION_BUCKETS_S: Final = (1.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 21600.0, 86400.0)
+DB_SESSION_BUCKETS_S: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 LOOKUP_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 DAY_US: Final = 86_400_000_000
@@ -74,6 +83,9 @@ class ScopeTotals(msgspec.Struct):
     adopted: int = 0
     lookups: int = 0
     redundant_lookups: int = 0
+    conflicts: int = 0
+    failures: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(FAILURES, 0))
+    violations: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(VIOLATIONS, 0))
     ends: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(END_REASONS, 0))
     duplicates: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
     losses: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(LOSS_REASONS, 0))
@@ -109,6 +121,16 @@ class ScopeTotals(msgspec.Struct):
         return self.reuses / operations if operations else float("nan")
 
 
+class DbTotals(msgspec.Struct):
+    """All counts of uses of database sessions: closed ones by outcome, errors by kind."""
+
+    closed: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
+    queries: int = 0
+    transactions: int = 0
+    errors: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(DB_ERRORS, 0))
+    durations: Histogram = msgspec.field(default_factory=lambda: Histogram(DB_SESSION_BUCKETS_S))
+
+
 class LedgerTotals(msgspec.Struct):
     """Everything the ledger counts, over all scopes.
 
@@ -118,6 +140,7 @@ class LedgerTotals(msgspec.Struct):
         late_events: Events that arrived after the watermark had passed them.
         evicted_sessions: Sessions that left because `max_tracked_sessions` was reached.
         tracked_sessions: Sessions in the ledger now, ended ones that are still remembered included.
+        db: Of database sessions.
     """
 
     scopes: dict[str, ScopeTotals] = {}
@@ -125,3 +148,4 @@ class LedgerTotals(msgspec.Struct):
     late_events: int = 0
     evicted_sessions: int = 0
     tracked_sessions: int = 0
+    db: DbTotals = msgspec.field(default_factory=DbTotals)

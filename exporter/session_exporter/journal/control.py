@@ -33,7 +33,8 @@ _COUNTS_MAX: Final = 16
 _WAITS_WORD: Final = _COUNTS_WORD + _COUNTS_MAX
 
 # What a process shows of its database sessions and pools as it is now, and what it counts of them.
-GAUGES: Final = ("db_open_sessions", "db_peak_open_sessions", "db_pool_idle", "db_pool_used")
+# `db_overdue_sessions` are those of the open ones that have been counted as leaked.
+GAUGES: Final = ("db_open_sessions", "db_peak_open_sessions", "db_overdue_sessions", "db_pool_idle", "db_pool_used")
 COUNTS: Final = ("db_sessions_opened", "db_sessions_leaked")
 # Upper bounds in seconds of how long a connection was waited for; +Inf is implied. 30 is SQLAlchemy's pool_timeout.
 POOL_WAIT_BUCKETS_S: Final = (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

@@ -13,7 +13,7 @@ def log(incident: Incident, window_us: int) -> None:
     """Log one incident; ids in it are pseudonyms.
 
     Args:
-        incident: A duplicate or a loss.
+        incident: A duplicate, a loss or a violation.
         window_us: The scope's duplicate window, microseconds.
     """
     detail = incident.detail
@@ -24,6 +24,11 @@ def log(incident: Incident, window_us: int) -> None:
         count = sum(each["at_us"] > incident.at_us - window_us for each in detail["creates"])
         window_s = window_us / 1_000_000
         logger.warning("METRIC ALERT: User %s created %d sessions in %gs", detail["user"], count, window_s, extra=extra)
+    elif incident.kind == "isolation_violation":
+        extra["violation"] = detail["violation"]
+        logger.error(
+            "METRIC ALERT: Isolation violation %s for user %s", detail["violation"], detail["user"] or "-", extra=extra
+        )
     else:
         extra["reason"] = detail["reason"]
         logger.error(

@@ -143,8 +143,9 @@ class Daemon:
         return {"workers": await asyncio.to_thread(summary.read_hooks, self._options.state_directory)}
 
     async def db_sessions(self) -> dict[str, Any]:
-        """Return the uses of database sessions; no hook of this version reports any."""
-        return {"db_sessions": []}
+        """Return the newest uses of database sessions."""
+        read = partial(summary.read_db_sessions, self._options.state_directory, now_us=_now_us())
+        return {"db_sessions": await asyncio.to_thread(read)}
 
     async def reload(self) -> None:
         """Load the configuration again; a bad one leaves the previous one in force.

@@ -265,7 +265,8 @@ class Engine:
 
     def _compared(self, changes: Changes, positions: dict[tuple[str, int], int]) -> tuple[object, ...]:
         exporter = self._exporter
-        counts = (dict(exporter.lost), dict(exporter.hook_errors), len(changes.waiting.reports))
+        by_name = (dict(exporter.lost), dict(exporter.hook_errors), dict(exporter.counts))
+        counts = (by_name, list(exporter.pool_waits.counts), len(changes.waiting.reports))
         return positions, counts, exporter.hooks
 
     def _go_on(self) -> None:
@@ -299,7 +300,7 @@ class Engine:
         exporter.journal_directory = str(self._journal_directory)
         self._committed = ()
         ledger = self._empty_ledger()
-        restore(ledger, state.owners(), state.sessions(), state.waiting(), state.requests())
+        restore(ledger, state.owners(), state.sessions(), state.waiting(), state.requests(), db_uses=state.db_uses())
         return exporter, ledger
 
     def _empty_ledger(self) -> Ledger:

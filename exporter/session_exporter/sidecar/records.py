@@ -7,6 +7,7 @@ import msgspec
 
 from session_exporter.core.scopes import ScopeRules
 from session_exporter.core.totals import Histogram
+from session_exporter.journal import POOL_WAIT_BUCKETS_S
 from session_exporter.sidecar.snapshot import DRAIN_BUCKETS_S
 
 T = TypeVar("T")
@@ -31,6 +32,9 @@ class WriterCounts(msgspec.Struct):
 
     lost: dict[str, int] = {}
     hook_errors: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    pool_waits: list[int] = []
+    pool_waits_us: int = 0
 
 
 class ExporterState(msgspec.Struct):
@@ -39,6 +43,9 @@ class ExporterState(msgspec.Struct):
     Attributes:
         lost: Events lost by `reason/kind`, over all writers there ever were.
         hook_errors: By hook, likewise.
+        counts: What workers count of their database sessions, likewise.
+        pool_waits: How long connections were waited for, likewise.
+        db_peak_open_sessions: Most database sessions seen in use at once.
         writers: What has been added to these of each writer whose control block still exists.
         drains: How long drains took.
         rules: The scopes as configured.
@@ -51,6 +58,9 @@ class ExporterState(msgspec.Struct):
 
     lost: dict[str, int] = {}
     hook_errors: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    pool_waits: Histogram = msgspec.field(default_factory=lambda: Histogram(POOL_WAIT_BUCKETS_S))
+    db_peak_open_sessions: int = 0
     writers: dict[str, WriterCounts] = {}
     drains: Histogram = msgspec.field(default_factory=lambda: Histogram(DRAIN_BUCKETS_S))
     rules: list[ScopeRules] = []

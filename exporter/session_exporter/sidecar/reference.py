@@ -4,9 +4,9 @@ import sys
 from collections.abc import Iterable
 from typing import Final
 
-from session_exporter.core.scopes import CAUSES, END_REASONS, LOSS_REASONS
+from session_exporter.core.scopes import CAUSES, DB_ERRORS, END_REASONS, FAILURES, LOSS_REASONS, OUTCOMES, VIOLATIONS
 from session_exporter.sidecar.exposition import METRICS, Metric
-from session_exporter.sidecar.snapshot import EVENT_KINDS, HOOK_STATES, LOST_REASONS
+from session_exporter.sidecar.snapshot import EVENT_KINDS, HOOK_STATES, HOOKS, LOST_REASONS, POOL_STATES
 
 _INTRODUCTION: Final = """\
 # Metrics
@@ -30,11 +30,15 @@ LABELS: Final[dict[str, str]] = {
     "cause": _words(CAUSES),
     "reason": (
         f"of a context loss: {_words(LOSS_REASONS)}; of an end: {_words(END_REASONS)}; "
-        f"of a lost event: {_words(LOST_REASONS)}"
+        f"of a failed create: {_words(FAILURES)}; of a lost event: {_words(LOST_REASONS)}"
     ),
-    "kind": f"of an event: {_words(EVENT_KINDS)}",
-    "hook": "the hooks of this version",
-    "state": _words(HOOK_STATES),
+    "kind": (
+        f"of an event: {_words(EVENT_KINDS)}; of a violation: {_words(VIOLATIONS)}; "
+        f"of an error of a database session: {_words(DB_ERRORS)}"
+    ),
+    "outcome": _words(OUTCOMES),
+    "hook": f"the hooks of this version ({_words(HOOKS)}), and what an application calls its own",
+    "state": f"of a hook: {_words(HOOK_STATES)}; of a connection: {_words(POOL_STATES)}",
     "version": "of session-exporter",
     "python_version": "of the interpreter",
 }

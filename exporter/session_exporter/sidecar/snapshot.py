@@ -9,6 +9,7 @@ from session_exporter._version import __version__
 from session_exporter.core.events import KINDS
 from session_exporter.core.totals import Histogram, LedgerTotals
 from session_exporter.journal import LOST_REASONS as WRITER_LOST_REASONS
+from session_exporter.journal import POOL_WAIT_BUCKETS_S
 
 UNKNOWN_KIND: Final = "unknown"
 EVENT_KINDS: Final = (*KINDS.values(), UNKNOWN_KIND)
@@ -22,9 +23,44 @@ LOST: Final = (
 )
 
 HOOK_STATES: Final = ("active", "inactive")
+# Every hook of this version; a test compares them with what the hooks call themselves.
+HOOKS: Final = (
+    "aiohttp",
+    "asgi",
+    "autoload",
+    "calls",
+    "db_sessions",
+    "opentelemetry",
+    "redis",
+    "sqlalchemy",
+    "tracker",
+    "wsgi",
+)
+POOL_STATES: Final = ("idle", "used")
 
 # From a drain that found nothing to one that takes the half of a slow scrape's deadline.
 DRAIN_BUCKETS_S: Final = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class DbFigures:
+    """What the workers' control blocks say of database sessions.
+
+    Attributes:
+        opened: Uses that began, over all workers there ever were.
+        leaked: Uses open for too long, or when their worker died, likewise.
+        open_sessions: In use now, in living workers.
+        peak_open_sessions: Most at once: in all workers at a commit, or in one worker at any time.
+        pool_connections: By state, of `POOL_STATES`, in living workers.
+        pool_waits: How long connections were waited for.
+    """
+
+    opened: int = 0
+    leaked: int = 0
+    open_sessions: int = 0
+    peak_open_sessions: int = 0
+    pool_connections: Mapping[str, int] = field(default_factory=dict)
+    pool_waits: Histogram = field(default_factory=lambda: Histogram(POOL_WAIT_BUCKETS_S))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +79,7 @@ class ExporterTotals:
         hook_workers: Workers by (hook, state); states are `HOOK_STATES`, what is missing is 0.
         hook_errors: Failures that a hook kept away from the application, by hook. The hooks named here and in
             `hook_workers` are all exported: hand in every hook this version has, from the first snapshot.
+        db: Of database sessions.
         config_last_reload_successful: Whether the newest attempt to load the configuration succeeded.
         config_last_reload_success_at_s: When the configuration in force was loaded, seconds since the epoch.
     """
@@ -57,6 +94,7 @@ class ExporterTotals:
     drains: Histogram = field(default_factory=lambda: Histogram(DRAIN_BUCKETS_S))
     hook_workers: Mapping[tuple[str, str], int] = field(default_factory=dict)
     hook_errors: Mapping[str, int] = field(default_factory=dict)
+    db: DbFigures = field(default_factory=DbFigures)
     config_last_reload_successful: bool = True
     config_last_reload_success_at_s: float = 0.0
 

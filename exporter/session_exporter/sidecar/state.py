@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from session_exporter.core.checkpoint import Changes, OwnerRow, SessionRow, Waiting
+from session_exporter.core.db_sessions import DbUse
 from session_exporter.core.population import Known
 from session_exporter.core.scopes import Limits
 from session_exporter.core.totals import LedgerTotals
@@ -116,6 +117,10 @@ class State:
             for (data,) in connection.execute("SELECT data FROM owners"):
                 yield decode(data)
 
+    def db_uses(self) -> list[DbUse]:
+        """The newest uses of database sessions."""
+        return self._meta("db_uses", list[DbUse]) or []
+
     def requests(self) -> Iterator[tuple[int, dict[bytes, int]]]:
         """The request memory, in the order of the commits."""
         decode = msgspec.msgpack.Decoder(dict[bytes, int]).decode
@@ -149,7 +154,7 @@ class State:
             with self._transaction() as connection:
                 for table in ("sessions", "owners", "known", "requests", "incidents"):
                     connection.execute(f"DELETE FROM {table}")  # noqa: S608 - the names stand above
-                connection.execute("DELETE FROM meta WHERE name = 'waiting'")
+                connection.execute("DELETE FROM meta WHERE name IN ('waiting', 'db_uses')")
                 self._store_meta(connection, "totals", _encode(totals))
                 self._store_meta(connection, "identity", _encode(identity))
             # What was deleted would stay readable in free pages and in the log.
@@ -183,6 +188,8 @@ class State:
             self._store_meta(connection, "waiting", _encode(changes.waiting))
             self._store_meta(connection, "exporter", _encode(exporter))
             self._store_meta(connection, "numbers", _encode(numbers))
+            if changes.db_uses is not None:
+                self._store_meta(connection, "db_uses", _encode(changes.db_uses))
             if identity is not None:
                 self._store_meta(connection, "identity", _encode(identity))
         return totals

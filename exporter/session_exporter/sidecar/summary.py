@@ -10,7 +10,8 @@ from typing import Any, Final
 import msgspec
 
 from session_exporter._version import __version__
-from session_exporter.core.scopes import CAUSES, LOSS_REASONS, ScopeRules
+from session_exporter.core.db_sessions import DbUse, metrics_of
+from session_exporter.core.scopes import CAUSES, LOSS_REASONS, VIOLATIONS, ScopeRules
 from session_exporter.core.system import system_metrics
 from session_exporter.core.totals import LedgerTotals, ScopeTotals
 from session_exporter.errors import StateError
@@ -103,6 +104,17 @@ def read_hooks(state_directory: Path) -> list[dict[str, Any]]:
     return [{**hook, "started_at": iso(hook["started_at_us"])} for hook in exporter.hooks]
 
 
+def read_db_sessions(state_directory: Path, *, now_us: int) -> list[dict[str, Any]]:
+    """The newest uses of database sessions, the newest first, as the canonical model tells them.
+
+    Raises:
+        StateError: There is no state, or it cannot be read.
+    """
+    with _reading(state_directory) as connection:
+        uses = read_meta(connection, "db_uses", list[DbUse]) or []
+    return [told for use in reversed(uses) if (told := _db_session(use, now_us)) is not None]
+
+
 def window_of(counts: Iterable[dict[str, int]]) -> dict[str, Any]:
     """Add up minutes and derive what is judged; the ratio is None without operations."""
     sums: dict[str, int] = {}
@@ -112,6 +124,7 @@ def window_of(counts: Iterable[dict[str, int]]) -> dict[str, Any]:
     creates, reuses = sums.get("creates", 0), sums.get("reuses", 0)
     operations = creates + reuses
     duplicates = {cause: sums.get(f"duplicates:{cause}", 0) for cause in CAUSES}
+    violations = {kind: sums.get(f"violations:{kind}", 0) for kind in VIOLATIONS}
     losses = {reason: sums.get(f"losses:{reason}", 0) for reason in LOSS_REASONS}
     return {
         "creates": creates,
@@ -124,6 +137,10 @@ def window_of(counts: Iterable[dict[str, int]]) -> dict[str, Any]:
         "losses_by_reason": losses,
         "lookups": sums.get("lookups", 0),
         "redundant_lookups": sums.get("redundant_lookups", 0),
+        "isolation_violations": sum(violations.values()),
+        "violations_by_kind": violations,
+        "create_conflicts": sums.get("conflicts", 0),
+        "create_failures": sum(count for name, count in sums.items() if name.startswith("failures:")),
         "ends": sum(count for name, count in sums.items() if name.startswith("ends:")),
         "high_create_rate": operations >= HIGH_CREATE_OPERATIONS and creates > HIGH_CREATE_SHARE * operations,
     }
@@ -140,6 +157,9 @@ def problems_of(rules: ScopeRules, window: dict[str, Any]) -> list[str]:
         found.append(_counted(window["rapid_duplicate_creates"], "rapid duplicate create"))
     if window["context_losses"]:
         found.append(_counted(window["context_losses"], "context loss", "context losses"))
+    if window["isolation_violations"]:
+        kinds = ", ".join(kind for kind, count in window["violations_by_kind"].items() if count)
+        found.append(f"{_counted(window['isolation_violations'], 'isolation violation')} ({kinds})")
     if window["high_create_rate"]:
         found.append(f"high create rate: {window['creates']} of {window['operations']} operations are creates")
     return [f"{rules.name}: {sentence}" for sentence in found]
@@ -216,6 +236,9 @@ def _scope(
             "redundant_lookups": totals.redundant_lookups,
             "rapid_duplicate_creates": totals.duplicates,
             "context_losses": totals.losses,
+            "isolation_violations": totals.violations,
+            "create_conflicts": totals.conflicts,
+            "create_failures": totals.failures,
             "ends": totals.ends,
         },
         "system": system_metrics(totals, at_us=now_us, memory_mb=memory_mb).to_dict(now=now),
@@ -240,6 +263,24 @@ def _incident(identifier: str, at_us: int, scope: str, kind: str, data: bytes) -
     for create in detail.get("creates", ()):
         create["at"] = iso(create.pop("at_us"))
     return {"id": identifier, "kind": kind, "at": iso(at_us), "scope": scope, **detail}
+
+
+def _db_session(use: DbUse, now_us: int) -> dict[str, Any] | None:
+    event = use.event
+    try:
+        told = metrics_of(event).to_dict(now=_EPOCH + timedelta(microseconds=now_us))
+    except ValueError:  # a worker of another version; what is counted of it is in the totals
+        return None
+    return {
+        **told,
+        "outcome": event.outcome,
+        "errors_by_kind": event.errors,
+        "trace": event.trace.hex(),
+        "worker": use.worker,
+        "pid": use.pid,
+        "replica": use.replica,
+        "call_sites": list(event.sites),
+    }
 
 
 def _counted(number: int, singular: str, plural: str = "") -> str:

@@ -5,12 +5,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from session_exporter.core.totals import Histogram
 from session_exporter.journal import Control
+from session_exporter.journal.control import GAUGES
 from session_exporter.sidecar.records import ExporterState, WriterCounts
-from session_exporter.sidecar.snapshot import ExporterTotals
+from session_exporter.sidecar.snapshot import HOOK_STATES, HOOKS, DbFigures, ExporterTotals
 
-TRACKER_HOOK: Final = "tracker"
 # What 64 bits hold: damaged control blocks must not make the sum of their counts unstorable.
 COUNT_MAX: Final = (1 << 63) - 1
 
@@ -42,6 +44,8 @@ def absorb(state: ExporterState, controls: Iterable[Control], gone: Iterable[str
         errors = {name: count for name, (_, count) in control.hooks.items()}
         _add_growth(state.lost, counts.lost, lost)
         _add_growth(state.hook_errors, counts.hook_errors, errors)
+        _add_growth(state.counts, counts.counts, _counts(control))
+        _add_waits(state.pool_waits, counts, control)
         if not control.alive:
             last_words.append(writer)
     for writer in gone:
@@ -49,9 +53,47 @@ def absorb(state: ExporterState, controls: Iterable[Control], gone: Iterable[str
     return last_words
 
 
+def _counts(control: Control) -> dict[str, int]:
+    """What a worker counted; what it left open when it died has leaked as well."""
+    gauges, counts = control.gauges, dict(control.counts)
+    if not control.alive:
+        left = gauges.get("db_open_sessions", 0) - gauges.get("db_overdue_sessions", 0)
+        counts["db_sessions_leaked"] = counts.get("db_sessions_leaked", 0) + max(left, 0)
+    return counts
+
+
+def _add_waits(waits: Histogram, before: WriterCounts, control: Control) -> None:
+    names = [str(index) for index in range(len(control.pool_waits))]
+    sums = dict(zip(names, waits.counts, strict=False))
+    seen = dict(zip(names, before.pool_waits, strict=False))
+    _add_growth(sums, seen, dict(zip(names, control.pool_waits, strict=True)))
+    waits.counts = [sums.get(str(index), 0) for index in range(len(waits.counts))]
+    before.pool_waits = [seen.get(name, 0) for name in names]
+    growth_us = max(control.pool_waits_us - before.pool_waits_us, 0)
+    waits.sum_s += growth_us / 1_000_000
+    before.pool_waits_us += growth_us
+
+
+def db_figures(state: ExporterState, controls: Iterable[Control]) -> DbFigures:
+    """What the workers say of database sessions; notes a new peak in `state`."""
+    living = [control.gauges for control in controls if control.alive]
+    gauges = {name: sum(each.get(name, 0) for each in living) for name in GAUGES}
+    peaks = (each.get("db_peak_open_sessions", 0) for each in living)
+    peak = max(state.db_peak_open_sessions, gauges["db_open_sessions"], *peaks)
+    state.db_peak_open_sessions = peak
+    return DbFigures(
+        opened=state.counts.get("db_sessions_opened", 0),
+        leaked=state.counts.get("db_sessions_leaked", 0),
+        open_sessions=gauges["db_open_sessions"],
+        peak_open_sessions=peak,
+        pool_connections={"idle": gauges["db_pool_idle"], "used": gauges["db_pool_used"]},
+        pool_waits=msgspec.structs.replace(state.pool_waits, counts=list(state.pool_waits.counts)),
+    )
+
+
 def hook_workers(controls: Iterable[Control]) -> dict[tuple[str, str], int]:
     """Living workers by (hook, state)."""
-    found: dict[tuple[str, str], int] = {(TRACKER_HOOK, "active"): 0, (TRACKER_HOOK, "inactive"): 0}
+    found: dict[tuple[str, str], int] = {(hook, state): 0 for hook in HOOKS for state in HOOK_STATES}
     for control in controls:
         if control.alive:
             for name, (active, _) in control.hooks.items():
@@ -90,7 +132,8 @@ def expose(
         journal_lag_s=max(lag_us, 0) / 1e6,
         drains=drains,
         hook_workers=hook_workers(controls),
-        hook_errors={TRACKER_HOOK: 0, **state.hook_errors},
+        hook_errors={**dict.fromkeys(HOOKS, 0), **state.hook_errors},
+        db=db_figures(state, controls),
         config_last_reload_successful=reloads.successful,
         config_last_reload_success_at_s=reloads.success_at_s,
     )
