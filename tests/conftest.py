@@ -7,10 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from postgres_server import Postgres
+    from redis_server import RedisServer
 
 # Oracles and fixtures are modules beside the tests that use them.
 sys.path[:0] = [str(path) for path in Path(__file__).parent.iterdir() if path.is_dir()]
@@ -26,6 +31,8 @@ os.environ.update([MARK.split("=", 1)])
 # The helper of `multiprocessing` lives as long as the process that it helps.
 LASTING = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")
 LEFT_BEHIND_AFTER_S = 10.0
+# Where Debian keeps the programs of PostgreSQL, not on the PATH.
+POSTGRES_PROGRAMS = "/usr/lib/postgresql"
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +40,7 @@ def require_server() -> Callable[[str], str]:
     """Returns the path of a server's command; without it the test is skipped, and under CI=true it fails."""
 
     def find(command: str) -> str:
-        path = shutil.which(command)
+        path = shutil.which(command) or shutil.which(command, path=_postgres_programs())
         if path is not None:
             return path
         problem = f"{command} is missing; install it with: make servers"
@@ -44,15 +51,43 @@ def require_server() -> Callable[[str], str]:
     return find
 
 
+@pytest.fixture(scope="session")
+def postgres(require_server: Callable[[str], str]) -> Iterator["Postgres"]:
+    """A PostgreSQL, started for the first test that asks for it; each takes a `database()` of its own."""
+    from postgres_server import Postgres
+
+    programs = Path(require_server("initdb")).resolve().parent
+    with Postgres(programs) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis(require_server: Callable[[str], str]) -> Iterator["RedisServer"]:
+    """A Redis, started for the first test that asks for it, which flushes it or takes keys of its own."""
+    from redis_server import RedisServer
+
+    with RedisServer(require_server("redis-server")) as server:
+        yield server
+
+
 @pytest.fixture(scope="module", autouse=True)
 def nothing_left_behind() -> Iterator[None]:
-    """Fails the last test of a module when processes or threads outlive it."""
+    """Fails the last test of a module when processes or threads outlive it.
+
+    The servers that a session keeps are no matter of a module: they are started without the mark.
+    """
     processes, threads = _processes(), set(threading.enumerate())
     yield
     deadline = time.monotonic() + LEFT_BEHIND_AFTER_S
     while (left := _left_behind(processes, threads)) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not left, f"left behind: {', '.join(left)}"
+
+
+def _postgres_programs() -> str:
+    """As a PATH, the newest version first."""
+    versions = sorted(Path(POSTGRES_PROGRAMS).glob("*/bin"), key=lambda path: float(path.parent.name), reverse=True)
+    return os.pathsep.join(map(str, versions))
 
 
 def _left_behind(processes: dict[int, str], threads: set[threading.Thread]) -> list[str]:
