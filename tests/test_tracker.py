@@ -15,9 +15,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorder import Recorder
 
+from session_exporter import reporter
 from session_exporter import tracker as door
 from session_exporter.core import events
-from session_exporter.core.events import Attributed, ContextLost, Created, Ended, LookedUp, Observed, Reused
+from session_exporter.core.events import (
+    Attributed,
+    Conflicted,
+    ContextLost,
+    Created,
+    CreateFailed,
+    DbSession,
+    Ended,
+    LookedUp,
+    Observed,
+    Reused,
+    Violated,
+)
 from session_exporter.tracker import SessionTracker
 
 AT_US = 1_795_176_000_000_000
@@ -47,7 +60,14 @@ def test_the_numbers_on_the_wire_are_those_of_the_events() -> None:
         Ended: door._ENDED,
         Attributed: door._ATTRIBUTED,
         ContextLost: door._CONTEXT_LOST,
+        Conflicted: reporter._CONFLICTED,
+        CreateFailed: reporter._CREATE_FAILED,
+        Violated: reporter._VIOLATED,
+        DbSession: reporter._DB_SESSION,
     }
+    shared = [getattr(reporter, name) for name in ("_CREATED", "_LOOKED_UP", "_OBSERVED", "_ENDED", "_ATTRIBUTED")]
+    assert shared == [door._CREATED, door._LOOKED_UP, door._OBSERVED, door._ENDED, door._ATTRIBUTED]
+    assert (reporter.RESULT, reporter.UPSERT, reporter.ROW) == (events.RESULT, events.UPSERT, events.ROW)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}Z  \w+ +\S+ +\S+ +\S+( 
 EVENT_KEYS = [
     *("at", "event", "scope", "session", "user", "key", "request", "trace", "worker", "pid", "replica"),
     *("call_sites", "reason", "expected", "actual", "created_at", "duration_ms"),
+    *("generation", "violation", "other_user", "other_request", "db_session"),
 ]
 VERDICT_KEYS = ["at", "verdict", "scope", "session", "user", "cause", "reason"]
 PLAIN_IDS = ("ann-the-user", "bob-the-user", "sess-one", "sess-two", "sess-three", "req-one", "phone-key", "elsewhere")
@@ -106,6 +107,24 @@ def tell_everything(tracker: SessionTracker) -> None:
     tracker.attributed("sess-three", "bob-the-user")
     tracker.ended("sess-one", reason="completed")
     tracker.context_lost("ann-the-user", expected="sess-one", actual="elsewhere")
+    hook = tracker.reporter("sqlalchemy")
+    where = hook.surroundings()
+    hook.conflicted("sess-four", scope="default", user="bob-the-user", where=where)
+    hook.create_failed("timeout", scope="default", user="bob-the-user", where=where)
+    hook.violated("use-1", "db_session_of_two_users", user="ann-the-user", other_user="bob-the-user", where=where)
+    hook.db_session(
+        "use-1",
+        outcome="error",
+        state="error",
+        opened_at_us=1_800_000_000_000_000,
+        last_activity_us=1_800_000_000_000_000,
+        queries=3,
+        transactions=1,
+        errors={"deadlock": 1},
+        last_error="OperationalError 40P01",
+        total_time_us=1_500,
+        where=where,
+    )
 
 
 def tell_the_story(tracker: SessionTracker, clock: Clock) -> None:
@@ -164,6 +183,13 @@ def test_every_kind_is_one_line_of_what_the_hooks_recorded(tracker: SessionTrack
         "attributed default sess-three bob-the-user wor",
         "ended default sess-one - wor reason=completed",
         f"context_lost default - ann-the-user wor at={here} expected=sess-one actual=elsewhere",
+        f"conflicted default sess-four bob-the-user wor at={here}",
+        f"create_failed default - bob-the-user wor at={here} reason=timeout",
+        f"violated default use-1 ann-the-user wor at={here} violation=db_session_of_two_users other_user=bob-the-user",
+        (
+            f"db_session default use-1 - wor at={here} outcome=error queries=3 transactions=1 errors=deadlock:1"
+            ' last_error="OperationalError 40P01" total=1.5ms'
+        ),
     ]
     assert (result.exit_code, result.stderr) == (0, "")
 
@@ -181,8 +207,8 @@ def test_a_trace_is_shown(make_writer: Callable[..., JournalWriter], tail: Taili
 def test_objects_have_all_keys_whatever_the_kind(tracker: SessionTracker, tail: Tailing) -> None:
     tell_everything(tracker)
     found = objects(tail("--json", "--show-ids"))
-    assert [list(each) for each in found] == [EVENT_KEYS] * 7
-    lookup, created, reused, observed, _, ended, lost = found
+    assert [list(each) for each in found] == [EVENT_KEYS] * 11
+    lookup, created, reused, observed, _, ended, lost, _, failed, violated, use = found
     assert (lookup["session"], lookup["duration_ms"], lookup["reason"]) == (None, 12.5, None)
     assert (created["key"], created["request"], created["pid"]) == ("phone-key", "req-one", os.getpid())
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", created["at"])
@@ -191,6 +217,8 @@ def test_objects_have_all_keys_whatever_the_kind(tracker: SessionTracker, tail: 
     assert observed["created_at"] == "2026-01-01T00:00:00.000000Z"
     assert (ended["user"], ended["reason"]) == (None, "completed")
     assert (lost["expected"], lost["actual"]) == ("sess-one", "elsewhere")
+    assert (failed["reason"], violated["other_user"]) == ("timeout", "bob-the-user")
+    assert (use["db_session"]["query_count"], use["db_session"]["errors"]) == (3, {"deadlock": 1})
 
 
 def test_the_documented_keys_are_those_that_are_there() -> None:

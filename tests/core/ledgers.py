@@ -73,7 +73,7 @@ class Book:
         )
         self.incidents: list[Incident] = []
 
-    def tell(self, kind: type, at_s: float, session: str = "", user: str = "ann", **more: Any) -> None:
+    def tell(self, kind: type, at_s: float, /, session: str = "", user: str = "ann", **more: Any) -> None:
         writer = more.pop("writer", WORKER)
         self.ledger.apply([kind(at(at_s), more.pop("scope", "chat"), session, user, **more)], writer)
 

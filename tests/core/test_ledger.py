@@ -159,6 +159,10 @@ def test_received_events_are_counted_by_kind() -> None:
         "ended": 1,
         "attributed": 1,
         "context_lost": 1,
+        "conflicted": 0,
+        "create_failed": 0,
+        "violated": 0,
+        "db_session": 0,
         "unknown": 0,
     }
 

@@ -117,6 +117,10 @@ def test_reasons_and_kinds_are_closed_sets():
         "ended",
         "attributed",
         "context_lost",
+        "conflicted",
+        "create_failed",
+        "violated",
+        "db_session",
     )
 
 

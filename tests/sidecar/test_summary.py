@@ -15,7 +15,7 @@ from sidecars import Sidecar
 
 from session_exporter._version import __version__
 from session_exporter.core import events as wire
-from session_exporter.core.scopes import CAUSES, LOSS_REASONS, ScopeRules
+from session_exporter.core.scopes import CAUSES, LOSS_REASONS, VIOLATIONS, ScopeRules
 from session_exporter.errors import StateError, StateIncompatible
 from session_exporter.sidecar.schema import DATABASE_NAME
 from session_exporter.sidecar.summary import iso, problems_of, read_hooks, read_incidents, read_summary, window_of
@@ -38,6 +38,7 @@ def test_a_window_adds_up_its_minutes() -> None:
         {"creates": 1, "reuses": 19, "duplicates:same_request": 1, "ends:completed": 1},
         {"reuses": 20, "duplicates:same_request": 1, "duplicates:cross_worker": 1, "losses:reported": 2},
         {"lookups": 7, "redundant_lookups": 3, "ends:expired": 2},
+        {"conflicts": 2, "failures:timeout": 4, "failures:auth": 1, "violations:db_session_crossed_tasks": 3},
     ]
     assert window_of(minutes) == {
         "creates": 1,
@@ -48,6 +49,10 @@ def test_a_window_adds_up_its_minutes() -> None:
         "rapid_duplicate_creates": 3,
         "duplicates_by_cause": {**dict.fromkeys(CAUSES, 0), "same_request": 2, "cross_worker": 1},
         "losses_by_reason": {**dict.fromkeys(LOSS_REASONS, 0), "reported": 2},
+        "isolation_violations": 3,
+        "violations_by_kind": {**dict.fromkeys(VIOLATIONS, 0), "db_session_crossed_tasks": 3},
+        "create_conflicts": 2,
+        "create_failures": 5,
         "lookups": 7,
         "redundant_lookups": 3,
         "ends": 3,

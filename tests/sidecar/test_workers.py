@@ -2,13 +2,16 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from session_exporter.core.events import Writer
 from session_exporter.journal import Control
+from session_exporter.journal.control import COUNTS, GAUGES
 from session_exporter.sidecar.records import ExporterState
-from session_exporter.sidecar.workers import absorb, hook_workers
+from session_exporter.sidecar.snapshot import HOOKS
+from session_exporter.sidecar.workers import absorb, db_figures, hook_workers
 
 
 def control(worker: str, *, alive: bool = True, lost: int = 0, errors: int = 0, **more: Any) -> Control:
@@ -73,16 +76,15 @@ def test_living_workers_are_counted_by_hook_and_state() -> None:
         control("w2", hooks={"tracker": (True, 0), "sqlalchemy": (True, 0)}),
         control("w3", hooks={"tracker": (True, 0)}, alive=False),
     ]
-    assert hook_workers(controls) == {
+    assert {pair: count for pair, count in hook_workers(controls).items() if count} == {
         ("tracker", "active"): 2,
-        ("tracker", "inactive"): 0,
         ("sqlalchemy", "active"): 1,
         ("sqlalchemy", "inactive"): 1,
     }
 
 
-def test_the_hook_that_every_version_has_is_there_without_workers() -> None:
-    assert hook_workers([]) == {("tracker", "active"): 0, ("tracker", "inactive"): 0}
+def test_every_hook_of_this_version_is_there_without_workers() -> None:
+    assert hook_workers([]) == {(hook, state): 0 for hook in HOOKS for state in ("active", "inactive")}
 
 
 def test_a_control_block_that_cannot_be_read_for_once_is_not_counted_again() -> None:
@@ -98,3 +100,46 @@ def test_damaged_counts_stay_storable_however_many_there_are() -> None:
     for number in range(3):
         absorb(state, [control(f"w{number}", lost=(1 << 63) - 1)])
     assert state.lost == {"worker_limit/created": (1 << 63) - 1}
+
+
+def using(worker: str, *, alive: bool = True, waits: int = 0, **figures: int) -> Control:
+    gauges = {name: figures.get(name, 0) for name in GAUGES}
+    counts = {name: figures.get(name, 0) for name in COUNTS}
+    return Control(Writer(worker), alive, 0, {}, {}, gauges, counts, [waits, 0, *[0] * 12], waits * 50)
+
+
+def test_database_sessions_are_counted_over_all_workers_there_ever_were() -> None:
+    state = ExporterState()
+    absorb(state, [using("w1", db_sessions_opened=3, waits=2), using("w2", db_sessions_opened=4, waits=1)])
+    absorb(state, [using("w1", db_sessions_opened=5, waits=2)], gone=["w2"])
+    figures = db_figures(state, [using("w1", db_sessions_opened=5, waits=2)])
+    assert (figures.opened, figures.pool_waits.counts[0]) == (9, 3)
+    assert figures.pool_waits.sum_s == pytest.approx(150e-6)
+
+
+def test_only_living_workers_have_sessions_and_connections_in_use() -> None:
+    controls = [
+        using("w1", db_open_sessions=2, db_pool_idle=3, db_pool_used=1),
+        using("w2", db_open_sessions=1, db_pool_idle=1, db_pool_used=1),
+        using("w3", alive=False, db_open_sessions=7, db_pool_used=7),
+    ]
+    figures = db_figures(ExporterState(), controls)
+    assert (figures.open_sessions, figures.pool_connections) == (3, {"idle": 4, "used": 2})
+
+
+def test_the_peak_is_of_all_workers_at_a_commit_or_of_one_at_any_time_and_never_falls() -> None:
+    state = ExporterState()
+    figures = db_figures(state, [using("w1", db_open_sessions=2), using("w2", db_open_sessions=2)])
+    assert figures.peak_open_sessions == 4
+    assert db_figures(state, [using("w1", db_peak_open_sessions=9)]).peak_open_sessions == 9
+    assert db_figures(state, []).peak_open_sessions == 9
+
+
+def test_what_is_open_when_its_worker_dies_has_leaked_unless_it_had_before() -> None:
+    state = ExporterState()
+    figures = {"db_open_sessions": 3, "db_overdue_sessions": 1, "db_sessions_leaked": 2}
+    absorb(state, [using("w1", **figures)])
+    assert db_figures(state, []).leaked == 2
+    for _ in range(2):
+        absorb(state, [using("w1", alive=False, **figures)])
+    assert db_figures(state, []).leaked == 4
