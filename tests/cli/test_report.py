@@ -187,6 +187,26 @@ def test_incidents_read_as_stories_with_their_call_sites(documents: Any) -> None
     assert stories({"incidents": [documents.duplicate(), documents.loss()]}) == STORIES
 
 
+def test_a_violation_reads_as_the_border_and_what_lies_beyond_it() -> None:
+    incident = {
+        "id": "v-1",
+        "kind": "isolation_violation",
+        "at": "2026-11-20T17:58:03.116200Z",
+        "scope": "default",
+        "violation": "db_session_crossed_requests",
+        "user": "u:1",
+        "request": "r:2",
+        "other_request": "r:1",
+        "call_sites": ["app/db.py:7:current"],
+    }
+    assert stories({"incidents": [incident]}) == (
+        "2026-11-20 17:58:03.116Z  isolation_violation  v-1\n"
+        "  violation db_session_crossed_requests  scope default  user u:1\n"
+        "  request r:2  before it in request r:1\n"
+        "    at app/db.py:7:current"
+    )
+
+
 def test_an_incident_of_which_little_is_known_is_still_told() -> None:
     incident = {"id": "x", "kind": "isolation_violation", "creates": [{"at": "yesterday"}, {}]}
     text = stories({"incidents": [incident]})

@@ -26,6 +26,7 @@ class Window(msgspec.Struct, frozen=True):
     rapid_duplicate_creates: Count = 0
     duplicates_by_cause: dict[str, Count] = {}
     losses_by_reason: dict[str, Count] = {}
+    isolation_violations: Count = 0
     lookups: Count = 0
     redundant_lookups: Count = 0
     high_create_rate: bool = False
@@ -33,7 +34,7 @@ class Window(msgspec.Struct, frozen=True):
     @property
     def eventful(self) -> bool:
         """Whether anything happened that a person would want a line for."""
-        return bool(self.operations or self.context_losses or self.rapid_duplicate_creates)
+        return bool(self.operations or self.context_losses or self.rapid_duplicate_creates or self.isolation_violations)
 
 
 class ScopeSummary(msgspec.Struct, frozen=True):
@@ -97,7 +98,7 @@ class Create(msgspec.Struct, frozen=True):
 
 
 class ShownIncident(msgspec.Struct, frozen=True):
-    """The evidence of one duplicate (`cause`) or loss (`reason`, `expected`, `actual`)."""
+    """The evidence of one duplicate (`cause`), loss (`reason`, `expected`, `actual`) or violation."""
 
     id: str
     kind: str
@@ -111,6 +112,11 @@ class ShownIncident(msgspec.Struct, frozen=True):
     creates: list[Create] = []
     expected: str | None = ""
     actual: str | None = ""
+    violation: str | None = ""
+    other_user: str | None = ""
+    request: str | None = ""
+    other_request: str | None = ""
+    call_sites: list[str] = []
 
 
 class _Incidents(msgspec.Struct, frozen=True):

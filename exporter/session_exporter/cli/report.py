@@ -172,9 +172,13 @@ def _steps(summary: Summary, source: Sequence[str]) -> Iterable[tuple[list[str],
         yield ["session-exporter", "tail"], "are events recorded at all?"
         yield ["view-metrics", "--since", _longer(summary.window_seconds), *source], "was there any before?"
     elif not summary.healthy:
-        if summary.total.rapid_duplicate_creates or summary.total.context_losses:
+        if _has_incidents(summary.total):
             yield ["view-metrics", "incidents", "--since", window, *source], "each with its call sites"
         yield ["view-metrics", "--watch", "--since", window, *source], "minute by minute: when did it begin?"
+
+
+def _has_incidents(total: Window) -> bool:
+    return bool(total.rapid_duplicate_creates or total.context_losses or total.isolation_violations)
 
 
 def _longer(window_s: float) -> str:

@@ -22,13 +22,20 @@ def stories(document: Mapping[str, Any]) -> str:
 
 def _story(incident: ShownIncident) -> list[str]:
     head = f"{time_text(incident.at)}  {inert(incident.kind)}  {inert(incident.id)}"
-    return [head, f"  {_facts(incident)}", *_loss_lines(incident), *_create_lines(incident)]
+    return [
+        head,
+        f"  {_facts(incident)}",
+        *_loss_lines(incident),
+        *_violation_lines(incident),
+        *_create_lines(incident),
+    ]
 
 
 def _facts(incident: ShownIncident) -> str:
     facts = {
         "cause": incident.cause,
         "reason": incident.reason,
+        "violation": incident.violation,
         "scope": incident.scope,
         "user": incident.user,
         "gap": gap_text(incident.gap_ms),
@@ -47,6 +54,18 @@ def _loss_lines(incident: ShownIncident) -> list[str]:
     ids = {"expected": incident.expected, "got": incident.actual}
     text = "  ".join(f"{name} {inert(value)}" for name, value in ids.items() if value)
     return [f"  {text}"] if text else []
+
+
+def _violation_lines(incident: ShownIncident) -> list[str]:
+    if not incident.violation:
+        return []
+    others = {
+        "request": incident.request,
+        "before it in request": incident.other_request,
+        "for user": incident.other_user,
+    }
+    text = "  ".join(f"{name} {inert(value)}" for name, value in others.items() if value)
+    return [*([f"  {text}"] if text else []), *(f"    at {inert(site)}" for site in incident.call_sites)]
 
 
 def _create_lines(incident: ShownIncident) -> list[str]:
