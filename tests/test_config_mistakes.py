@@ -2,12 +2,16 @@
 
 import pytest
 
-from session_exporter.config import UNSUPPORTED, parse
+from session_exporter.config import parse
+from session_exporter.configschema import UNSUPPORTED
 from session_exporter.core.scopes import END_REASONS
 from session_exporter.errors import ConfigError
 from session_exporter.quantities import DURATION_FORM, SIZE_FORM
 
-SECTIONS = "expected one of journal, lateness, limits, privacy, replica, scopes, state"
+SECTIONS = (
+    "expected one of calls, db_sessions, journal, lateness, limits, middleware, privacy, replica, scopes, state, "
+    "stores, tables"
+)
 
 
 def problems(text: str) -> list[str]:
@@ -201,14 +205,14 @@ def test_a_key_of_a_later_version_is_not_ignored_in_silence(pattern: str) -> Non
 
 
 def test_all_mistakes_are_reported_together_in_the_order_of_the_file() -> None:
-    text = "lateness: 3\njurnal: {}\nscopes:\n  a: {idle_timeout: 1s}\n  b: {reuse_target: 2}\ntables: []"
+    text = "lateness: 3\njurnal: {}\nscopes:\n  a: {idle_timeout: 1s}\n  b: {reuse_target: 2}\nwatch: []"
     starts = [problem.split(": ")[:2] for problem in problems(text.replace("lateness: 3", "replica: 3"))]
     assert starts == [
         ["f.yml:1", "replica"],
         ["f.yml:2", "jurnal"],
         ["f.yml:4", "scopes.a.idle_timeout"],
         ["f.yml:5", "scopes.b.reuse_target"],
-        ["f.yml:6", "tables"],
+        ["f.yml:6", "watch"],
     ]
 
 

@@ -1,6 +1,6 @@
 """The values of a column that `active` names, however a driver or a statement gives them."""
 
-from enum import Enum
+from enum import Enum, StrEnum
 
 import pytest
 
@@ -11,7 +11,7 @@ class Status(Enum):
     OPEN = "active"
 
 
-class TextStatus(str, Enum):
+class TextStatus(StrEnum):
     OPEN = "active"
 
 

@@ -8,9 +8,12 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path, PurePath
 from types import TracebackType
-from typing import Final, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 
 from session_exporter.errors import SessionExporterError
+
+if TYPE_CHECKING:
+    from session_exporter.journal import JournalLimits
 
 T = TypeVar("T")
 Fields: TypeAlias = tuple[object, ...]
@@ -65,15 +68,15 @@ class _Shelf:
         self.journals: dict[str, Journal] = {}
         self.users: dict[str, int] = {}
 
-    def take(self, directory: str | os.PathLike[str] | None) -> tuple[str, Journal]:
+    def take(self, directory: str | os.PathLike[str] | None, limits: "JournalLimits | None") -> tuple[str, Journal]:
         """The journal of a directory, opened if need be, and the key to give it back with; the lock is held."""
-        from session_exporter.journal import JournalLimits, JournalWriter, find_directory  # noqa: PLC0415 - lazy
+        from session_exporter.journal import JournalWriter, find_directory  # noqa: PLC0415 - lazy
 
         path = find_directory(None if directory is None else Path(directory))
         key = os.path.realpath(path)
         journal = self.journals.get(key)
         if journal is None:
-            journal = self.journals[key] = JournalWriter(path, limits=JournalLimits())
+            journal = self.journals[key] = JournalWriter(path, limits=limits)
         self.users[key] = self.users.get(key, 0) + 1
         return key, journal
 
@@ -104,6 +107,7 @@ class Outlet:
     Args:
         directory: The journal's directory, as the application gave it.
         journal: Used instead of opening one; it stays the giver's to close.
+        limits: What bounds the journal, when this outlet is the first of the process to open it; None for the defaults.
         silent: Deliver nothing at all.
         clock_s: Monotonic seconds.
 
@@ -118,6 +122,7 @@ class Outlet:
         directory: str | os.PathLike[str] | None = None,
         journal: Journal | None = None,
         *,
+        limits: "JournalLimits | None" = None,
         silent: bool = False,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -126,6 +131,7 @@ class Outlet:
         self.uncounted = 0
         self._directory = directory
         self._given = journal
+        self._limits = limits
         self._journal: Journal | None = None
         self._key = ""
         self._clock_s = clock_s
@@ -237,7 +243,7 @@ class Outlet:
         if self._given is not None:
             journal = self._given
         else:
-            self._key, journal = _shelf.take(self._directory)
+            self._key, journal = _shelf.take(self._directory, self._limits)
         self._journal = journal
         self.append = journal.append
         for name, active in list(self._hooks.items()):

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from session_exporter.ambient import OPENTELEMETRY, Request, current, current_request, trace_id
 from session_exporter.callsites import call_sites
@@ -13,6 +13,9 @@ from session_exporter.identity import SHORT_CHARS, IdError, canonical_id, requir
 from session_exporter.moments import duration_us, moment_us
 from session_exporter.outlet import TRACKER_HOOK, Journal, Outlet, Shield
 from session_exporter.reporter import Reporter
+
+if TYPE_CHECKING:
+    from session_exporter.journal import JournalLimits
 
 # The kinds' numbers on the wire; a test compares them with core/events.py.
 _CREATED, _REUSED, _LOOKED_UP, _OBSERVED, _ENDED, _ATTRIBUTED, _CONTEXT_LOST = range(1, 8)
@@ -37,6 +40,7 @@ class SessionTracker:
         directory: The journal's directory; found as the sidecar finds it when not given. Nothing is opened before the
             first event. Trackers of one directory share one journal.
         journal: Where events go instead; it stays the caller's to close.
+        limits: What bounds the journal, for the first tracker of its directory; built-in defaults when not given.
         clock_ns: Nanoseconds since the Unix epoch.
 
     With `SESSION_EXPORTER_DISABLED=1` in the environment nothing is recorded.
@@ -47,10 +51,11 @@ class SessionTracker:
         directory: str | os.PathLike[str] | None = None,
         *,
         journal: Journal | None = None,
+        limits: "JournalLimits | None" = None,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._disabled = os.environ.get("SESSION_EXPORTER_DISABLED", "").lower() in _DISABLED
-        self._outlet = Outlet(directory, journal, silent=self._disabled)
+        self._outlet = Outlet(directory, journal, limits=limits, silent=self._disabled)
         self._shield = Shield(self._outlet, TRACKER_HOOK)
         self._clock_ns = clock_ns
         self._scopes: dict[str, str] = {DEFAULT_SCOPE: DEFAULT_SCOPE}

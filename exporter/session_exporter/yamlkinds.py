@@ -16,8 +16,11 @@ from session_exporter.yamlsource import Value
 _WHOLE_NUMBER: Final = re.compile("0|[1-9][0-9_]{0,18}")
 _DECIMAL: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{0,18})?|\.[0-9]{1,18}")
 # PyYAML is YAML 1.1, where these are booleans too.
-_BOOLEANS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+BOOLEANS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _PATH_CHARS_MAX: Final = 4095
+# What needs no quotes, wherever it stands; `:` and `*` only where they mean nothing else.
+_PLAIN: Final = re.compile(r"[A-Za-z_/]([\w./@+*:-]*[\w./@+*-])?", re.ASCII)
+_WORDS: Final = frozenset({*BOOLEANS, "null", "y", "n"})
 
 
 class RefusedValueError(ValueError):
@@ -44,6 +47,12 @@ class Kind:
     def show(self, value: Any) -> str:
         """Write what `read` returned as the file would."""
         return str(value)
+
+
+def written(text: str) -> str:
+    """Write a printable text as a file would, in quotes where it needs them."""
+    plain = _PLAIN.fullmatch(text) and text.lower() not in _WORDS
+    return text if plain else "'" + text.replace("'", "''") + "'"
 
 
 class _Quantity(Kind):
@@ -132,9 +141,9 @@ class Boolean(Kind):
 
     def read(self, value: Value) -> bool:
         """Read a boolean."""
-        if value.shape != "boolean" or value.text.lower() not in _BOOLEANS:
+        if value.shape != "boolean" or value.text.lower() not in BOOLEANS:
             raise RefusedValueError(value, "expected true or false, without quotes")
-        return _BOOLEANS[value.text.lower()]
+        return BOOLEANS[value.text.lower()]
 
     def show(self, value: bool) -> str:  # noqa: FBT001  # the value is what is shown, not a switch
         """Write a boolean."""
@@ -160,7 +169,7 @@ class Text(Kind):
 
     def show(self, value: str) -> str:
         """Write a text."""
-        return value or "null"
+        return written(value) if value else "null"
 
 
 class AbsolutePath(Kind):
@@ -187,7 +196,7 @@ class Choice(Kind):
 
     def __init__(self, words: tuple[str, ...]) -> None:
         self.words = words
-        self.form = " or ".join(words)
+        self.form = f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
 
     def read(self, value: Value) -> str:
         """Read the word."""

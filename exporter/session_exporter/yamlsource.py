@@ -108,7 +108,18 @@ class Value:
         return [Value(node, f"{self.path}[{i}]", _line(node)) for i, node in enumerate(nodes)]
 
     def entries(self, problems: Problems) -> "Iterator[tuple[str, Value]]":
-        """The entries of a mapping, in order; keys that are no text or appear twice are reported and left out.
+        """The entries of a mapping, in order; what is wrong with a key is reported, and its entry left out.
+
+        Another shape has none.
+        """
+        for name, entry, problem in self.pairs():
+            if problem:
+                problems.add(entry.line, entry.path, problem)
+            else:
+                yield name, entry
+
+    def pairs(self) -> "Iterator[tuple[str, Value, str]]":
+        """The entries of a mapping, each with what is wrong with its key: it is no text, or not the first of its name.
 
         Another shape has none.
         """
@@ -118,12 +129,12 @@ class Value:
             path = f"{self.path}.{shown(name)}" if self.path else shown(name)
             entry = Value(node, path, _line(key))
             if _shape(key) != "text" or not name:
-                problems.add(entry.line, path, "expected a text as key (put quotes around it; merge keys are not read)")
+                yield name, entry, "expected a text as key (put quotes around it; merge keys are not read)"
             elif name in first_lines:
-                problems.add(entry.line, path, f"duplicate key: expected once, but line {first_lines[name]} has it too")
+                yield name, entry, f"duplicate key: expected once, but line {first_lines[name]} has it too"
             else:
                 first_lines[name] = entry.line
-                yield name, entry
+                yield name, entry, ""
 
 
 def shown(text: str, *, quoted: bool = False) -> str:

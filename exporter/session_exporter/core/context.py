@@ -5,10 +5,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import uuid4
 
+from session_exporter.core.carriers import REQUEST_KEY, carrier_of, said_ids
 from session_exporter.core.fields import error_text
 from session_exporter.core.idtext import required_id, shown
 from session_exporter.core.readonly import read_only
 
+_NO_METADATA: Final[Mapping[str, Any]] = read_only({})
 _IDS: Final = ("user_id", "request_id", "thread_id", "run_id", "session_id")
 
 
@@ -53,6 +55,29 @@ class RequestContext:
                 object.__setattr__(self, name, required_id(name, value))
         object.__setattr__(self, "metadata", _metadata(self.metadata))
 
+    @classmethod
+    def from_request(cls, request: Any, **given: Any) -> "RequestContext":
+        """Give the context of a request of Starlette, Flask, Django or aiohttp, an ASGI scope or a WSGI environment.
+
+        With the middleware this is the context that it made, with the user as far as known. Otherwise it is made from
+        the headers `X-Request-ID`, `X-Thread-ID` and `X-Run-ID`; those that are no ids, which strangers may send, are
+        passed over.
+
+        Args:
+            request: What the framework hands to the handler.
+            given: Fields that are known better here.
+
+        Raises:
+            TypeError: The request is none of these, or a field is unknown or has the wrong type.
+            ValueError: An id that was given is none.
+        """
+        carrier = carrier_of(request)
+        noted = carrier.notes.get(REQUEST_KEY)
+        context = getattr(noted, "innermost_context", None)
+        if isinstance(context, RequestContext):
+            return replace(context, **given) if given else context
+        return cls(**{**said_ids(carrier), **given})
+
     def child(
         self,
         request_id: str | None = None,
@@ -85,8 +110,8 @@ class RequestContext:
 
 
 def _metadata(given: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    if given is None:
-        given = {}
+    if given is None or given == {}:
+        return _NO_METADATA
     if not isinstance(given, Mapping):
         raise TypeError(f"metadata must be a mapping, got {shown(given)}")
     try:
