@@ -54,7 +54,11 @@ def test_every_key_arrives_where_it_belongs() -> None:
                 reuse_target: 0.5
                 end_reasons: [rotated, completed]
               empty:
-            limits: {max_tracked_sessions: 1_000, max_incidents: 5, known_ids: {retention: 2d, max: 7}, max_db_session_lifetime: 1m}
+            limits:
+              max_tracked_sessions: 1_000
+              max_incidents: 5
+              known_ids: {retention: 2d, max: 7}
+              max_db_session_lifetime: 1m
             privacy: {show_ids: true, key_file: /etc/key}
             replica: pod-3
             """),

@@ -1,0 +1,77 @@
+"""The format of the configuration: every key, what kind of value it takes, and where the value goes.
+
+The attributes are those of `Config`; of `ScopeRules` in a scope; of a class of `session_exporter.mappings` in an entry
+of a list. The reference for people, docs/configuration.md, is tested against this.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from session_exporter import mappingkinds, mappings
+from session_exporter import yamlkinds as kinds
+from session_exporter.core.scopes import END_REASONS
+from session_exporter.yamlschema import Key
+
+# The pattern of every scope.
+SCOPE: Final = "scopes.<name>"
+
+_NAME: Final = mappingkinds.NAME
+_PATH: Final = kinds.Text(500)
+_COLUMNS: Final = mappingkinds.Columns()
+_SCOPE_NAME: Final = mappingkinds.ScopeName()
+
+SCHEMA: Final[Mapping[str, Key]] = MappingProxyType(
+    {
+        "journal.directory": Key("journal.directory", kinds.AbsolutePath()),
+        # Two segments at least: one that is written, one that is read.
+        "journal.worker_limit": Key("journal.worker_limit_bytes", kinds.Size("512KiB", "16GiB")),
+        "journal.directory_limit": Key("journal.directory_limit_bytes", kinds.Size("512KiB", "1TiB")),
+        "state.directory": Key("state.directory", kinds.AbsolutePath()),
+        "lateness": Key("lateness_us", kinds.Duration("100ms", "1m")),
+        "scopes.<name>.sessions_per_user": Key("sessions_per_user", kinds.Choice(("one", "many"))),
+        "scopes.<name>.duplicate_window": Key("duplicate_window_us", kinds.Duration("100ms", "1h")),
+        "scopes.<name>.idle_timeout": Key("idle_timeout_us", kinds.Duration("200ms", "30d")),
+        "scopes.<name>.reuse_target": Key("reuse_target", kinds.Ratio()),
+        "scopes.<name>.end_reasons": Key("end_reasons", kinds.Words(END_REASONS)),
+        "limits.max_tracked_sessions": Key("limits.max_tracked_sessions", kinds.Number(1, 100_000_000)),
+        "limits.max_db_session_lifetime": Key("limits.max_db_session_lifetime_us", kinds.Duration("100ms", "1d")),
+        "limits.max_incidents": Key("limits.max_incidents", kinds.Number(1, 1_000_000)),
+        "limits.known_ids.retention": Key("limits.known_ids_retention_us", kinds.Duration("1m", "3650d")),
+        "limits.known_ids.max": Key("limits.known_ids_max", kinds.Number(1, 1_000_000_000)),
+        "privacy.show_ids": Key("privacy.show_ids", kinds.Boolean()),
+        "privacy.key_file": Key("privacy.key_file", kinds.AbsolutePath()),
+        "replica": Key("replica", kinds.Text(253)),
+        "tables[].table": Key("table", _NAME),
+        "tables[].scope": Key("scope", _SCOPE_NAME),
+        "tables[].id": Key("id", _COLUMNS),
+        "tables[].id_prefix": Key("id_prefix", _NAME),
+        "tables[].user": Key("user", _NAME),
+        "tables[].user_path": Key("user_path", _PATH),
+        "tables[].key": Key("key", _COLUMNS),
+        "tables[].active": Key("active", mappingkinds.ActiveValues()),
+        "tables[].created_at": Key("created_at", _NAME),
+        "tables[].updated_at": Key("updated_at", _NAME),
+        "tables[].end_reason": Key("end_reason", _NAME),
+        "tables[].rows": Key("rows", kinds.Choice(mappings.ROWS)),
+        "tables[].restart_on": Key("restart_on", _COLUMNS),
+        "calls[].call": Key("call", _PATH),
+        "calls[].kind": Key("kind", kinds.Choice(mappings.CALL_KINDS)),
+        "calls[].scope": Key("scope", _SCOPE_NAME),
+        "calls[].session": Key("session", _PATH),
+        "calls[].user": Key("user", _PATH),
+        "calls[].key": Key("key", _PATH),
+        "calls[].created_at": Key("created_at", _PATH),
+        "calls[].reason": Key("reason", kinds.Choice(END_REASONS)),
+        "stores[].kind": Key("kind", kinds.Choice(("redis",))),
+        "stores[].pattern": Key("pattern", _PATH),
+        "stores[].scope": Key("scope", _SCOPE_NAME),
+        "stores[].user_path": Key("user_path", _PATH),
+        "stores[].empty_is_end": Key("empty_is_end", kinds.Boolean()),
+        "middleware[].framework": Key("framework", kinds.Choice(mappings.FRAMEWORKS)),
+        "middleware[].expect": Key("expect", mappingkinds.Expectations()),
+        "middleware[].user": Key("user", _PATH),
+        "db_sessions": Key("db_sessions", kinds.Boolean()),
+    }
+)
+UNSUPPORTED: Final = frozenset({"audit_trail", "per_user", "watch", f"{SCOPE}.id_format"})
