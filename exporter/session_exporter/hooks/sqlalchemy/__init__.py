@@ -1,0 +1,1 @@
+"""Sessions in the statements that an application executes through SQLAlchemy."""
