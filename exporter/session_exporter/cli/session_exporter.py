@@ -25,6 +25,12 @@ Examples:
   session-exporter tail --judged --json | jq 'select(.cause == "cross_worker")'
 """
 
+_RUN_EXAMPLES: Final = """\b
+Examples:
+  session-exporter run --config.file sessions.yml -- gunicorn -w 4 app:app
+  session-exporter run --config.file sessions.yml -- python -m app
+"""
+
 _FILE = click.Path(path_type=Path)
 _LEVELS = click.Choice(["debug", "info", "warning", "error"], case_sensitive=False)
 
@@ -123,12 +129,24 @@ def serve(
 
 @main.command("check-config")
 @click.argument("file", type=_FILE)
-def check_config(file: Path) -> None:
-    """Check a configuration file and print what it means, defaults included."""
+@click.option(
+    "--import", "import_calls", is_flag=True, help="Import the application's modules, and find its functions."
+)
+def check_config(*, file: Path, import_calls: bool) -> None:
+    """Check a configuration file and print what it means, defaults included, and what would be hooked.
+
+    Exit code 2 when the file is wrong; with --import also when a function that it names is missing, or has no such
+    parameter.
+    """
+    from session_exporter.cli import check_config as checking  # noqa: PLC0415 - only this command needs it
+
     config = load(file)
     click.echo(f"{file}: correct\n")
-    for line in config.describe():
-        click.echo(line)
+    explanation = checking.explain(config, import_calls=import_calls)
+    for line in explanation.lines:
+        click.echo(encodable(inert_lines(line), getattr(sys.stdout, "encoding", None)))
+    if explanation.problems:
+        raise Unusable("\n".join(f"{file}: {problem}" for problem in explanation.problems))
 
 
 @main.command(epilog=_TAIL_EXAMPLES)
@@ -176,6 +194,28 @@ def tail(
         show_ids=show_ids,
     )
     tailed.run_tail(options, sys.stdout, _say)
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}, epilog=_RUN_EXAMPLES)
+@click.option("--config.file", "config_file", type=_FILE, required=True, envvar="SESSION_EXPORTER_CONFIG_FILE")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(*, config_file: Path, command: tuple[str, ...]) -> None:
+    """Run a Python program with the hooks that the configuration asks for, in all its processes.
+
+    The command becomes the program: the process id, the signals and the exit code are its own. Its forks and every
+    Python program that it starts have the hooks as well, in other virtual environments if this package is installed
+    there. Interpreters that ignore the environment (python -I, -E, -S) cannot be reached.
+
+    Exit code 2 when the configuration is wrong, 127 when there is no such program, 126 when it cannot be executed.
+    """
+    from session_exporter.cli import run as running  # noqa: PLC0415 - only this command needs the hooks
+
+    config = load(config_file)
+    try:
+        running.run_program(command, config_file, config)
+    except running.NotStarted as error:
+        _say(str(error))
+        sys.exit(error.exit_code)
 
 
 @main.command()
