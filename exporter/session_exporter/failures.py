@@ -116,7 +116,8 @@ def create_failure(error: BaseException) -> str:
 
 def is_conflict(error: BaseException) -> bool:
     """Whether a unique index refused something."""
-    return any(_is_unique_violation(link) for link in _links(error))
+    # What a wrong state had led to is not what refused this.
+    return failure_kind(error) == "integrity" and any(_is_unique_violation(link) for link in _links(error))
 
 
 def error_label(error: BaseException) -> str:
