@@ -144,6 +144,10 @@ def explained(tmp_path: Path, text: str) -> list[str]:
             ),
         ),
         (
+            "calls: [{call: 'm:f', kind: bind, user: user_id}]",
+            "calls[0]: m:f: users of sessions of scope default; users from user_id",
+        ),
+        (
             "stores: [{pattern: 'session:*', user_path: user.id, empty_is_end: true}]",
             (
                 "stores[0]: session:*: a value in redis is a session of scope default; "
@@ -252,7 +256,7 @@ def test_with_import_each_function_is_found_and_compared(application: Path) -> N
     found = [line.strip() for line in done.stdout.splitlines() if line.startswith("    ")]
     assert found == [
         "exists: async (self, user_id, device); session is id of the result; user is the parameter user_id",
-        "exists: (session_id); session is the parameter session_id",
+        "exists: (session_id); session is the parameter session_id, else session_id of the result",
     ]
     assert "not imported" not in done.stdout
 
@@ -292,6 +296,12 @@ def importable(application: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             {"user": "user.id"},
             "exists: (self, given); user is id of user, when a caller gives that",
         ),
+        (
+            "shop.services:bare",
+            {"session": "user_id.session"},
+            "exists: (user_id); session is user_id.session of the result, else session of the parameter user_id",
+        ),
+        ("shop.services:bare", {"session": "result"}, "exists: (user_id); session is result"),
         ("shop.services:bare", {"created_at": "born.at"}, "exists: (user_id); created_at is born.at of the result"),
     ],
 )

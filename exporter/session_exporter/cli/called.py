@@ -16,8 +16,11 @@ from typing import Any, Final, NamedTuple
 from session_exporter.cli.plain import inert
 from session_exporter.mappings import CallMapping
 
-# Paths that start at the result when their first word is no parameter.
+# Words that start a path wherever it stands; other paths start at a parameter, these two at the result.
+_ROOTS: Final = ("self", "result")
 _OF_THE_RESULT: Final = ("session", "created_at")
+# Kinds of call whose session is an argument before it is a result.
+_OF_ARGUMENTS: Final = ("end", "bind")
 _PATHS: Final = ("session", "user", "key", "created_at")
 _DISABLED: Final = "SESSION_EXPORTER_DISABLED"
 _ERROR_CHARS_MAX: Final = 300
@@ -85,27 +88,34 @@ def _compare(call: CallMapping, function: Callable[..., Any]) -> Finding:
     except (TypeError, ValueError):
         return Finding("exists; which parameters it has is not known")
     kind = "async " if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function) else ""
-    findings = [_path_finding(name, getattr(call, name), signature) for name in _PATHS if getattr(call, name)]
+    findings = [_path_finding(call, name, signature) for name in _PATHS if getattr(call, name)]
     texts = [f"exists: {kind}({', '.join(signature.parameters)})", *(finding.text for finding in findings)]
     return Finding("; ".join(texts), any(finding.wrong for finding in findings))
 
 
-def _path_finding(name: str, path: str, signature: Signature) -> Finding:
+def _path_finding(call: CallMapping, name: str, signature: Signature) -> Finding:
+    path = getattr(call, name)
     first = path.partition(".")[0]
-    if first in signature.parameters:
-        return Finding(f"{name} is {_the_rest(path)}the parameter {first}")
-    if first in {"self", "result"}:
-        return Finding(f"{name} is {_the_rest(path)}{first}")
-    if name in _OF_THE_RESULT:
-        return Finding(f"{name} is {path} of the result")
+    named = first in signature.parameters
+    if name in _OF_THE_RESULT and first not in _ROOTS:
+        places = [f"{path} of the result"]
+        if named and name == "session":
+            places.insert(0 if call.kind in _OF_ARGUMENTS else 1, _argument(path))
+        return Finding(f"{name} is {', else '.join(places)}")
+    if named or first in _ROOTS:
+        return Finding(f"{name} is {_argument(path) if named else _from(path, first)}")
     if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
-        return Finding(f"{name} is {_the_rest(path)}{first}, when a caller gives that")
+        return Finding(f"{name} is {_from(path, first)}, when a caller gives that")
     return Finding(f"{name} names no parameter: {first}{_near(first, list(signature.parameters))}", wrong=True)
 
 
-def _the_rest(path: str) -> str:
+def _argument(path: str) -> str:
+    return _from(path, f"the parameter {path.partition('.')[0]}")
+
+
+def _from(path: str, root: str) -> str:
     rest = path.partition(".")[2]
-    return f"{rest} of " if rest else ""
+    return f"{rest} of {root}" if rest else root
 
 
 def _near(name: str, names: list[str]) -> str:

@@ -50,7 +50,8 @@ def call_sentence(call: CallMapping) -> str:
     """Say what calls of a function mean."""
     return _sentence(
         f"{call.call}: {_WORK[call.kind]} of scope {call.scope}",
-        f"sessions from {call.session}" if call.session else "the result is the session's id",
+        f"sessions from {call.session}" if call.session else "",
+        "the result is the session's id" if not call.session and call.kind != "bind" else "",
         _users(call.user),
         f"keys from {call.key}" if call.key else "",
         f"created at {call.created_at}" if call.created_at else "",
