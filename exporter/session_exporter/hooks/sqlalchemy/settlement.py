@@ -98,6 +98,13 @@ def transaction_of(connection: "Connection") -> Hashable:
     return next(_book.numbers)
 
 
+def count_failure(error: Exception) -> None:
+    """Count a failure of the hook under the name it was installed with."""
+    reporter = _book.reporter
+    if reporter is not None:
+        reporter.count_failure(error)
+
+
 def _commits_each_statement(connection: "Connection") -> bool:
     if connection._is_autocommit_isolation():  # noqa: SLF001 - the only place that knows, in all versions
         return True
