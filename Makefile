@@ -20,7 +20,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
-.PHONY: help demo test test-fast coverage servers lint check format bench kills fuzz clean
+# Published packages that tests drive, each in an environment of its own, and the versions of SQLAlchemy to test with.
+SUBJECTS := adk agents langchain django
+SQLALCHEMIES := 1.4 2.0 2.1
+PACKAGES := $(SUBJECTS:%=$(VENV)/subjects/%/.installed) $(SQLALCHEMIES:%=$(VENV)/sqlalchemy-%/.installed)
+
+.PHONY: help demo test test-fast test-sqlalchemy subjects coverage servers lint check format bench kills fuzz clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -28,11 +33,20 @@ help: ## say what there is
 demo: $(VENV)/.installed-sidecar ## find the race in a small chat application (ARGS=--fixed: the race repaired)
 	@$(BIN)/session-exporter demo $(ARGS)
 
-test: $(VENV)/.installed-dev ## run all tests
+test: $(VENV)/.installed-dev $(PACKAGES) test-sqlalchemy ## run all tests
 	@$(PYTEST) $(ARGS)
 
 test-fast: $(VENV)/.installed-dev ## run the tests that take less than two minutes together
 	@$(PYTEST) -m "not slow and not e2e" $(ARGS)
+
+# The newest one is that of the environment, and tested with everything else.
+test-sqlalchemy: $(VENV)/.installed-dev $(PACKAGES) ## run the tests of the SQLAlchemy hooks with its older versions
+	@for version in $(filter-out $(lastword $(SQLALCHEMIES)),$(SQLALCHEMIES)); do \
+	  $(PYTEST) -o pythonpath=$(VENV)/sqlalchemy-$$version tests/hooks/sqlalchemy $(ARGS); \
+	done
+
+subjects: $(VENV)/.installed-dev $(PACKAGES) ## install the published packages that tests drive, and run those tests
+	@$(PYTEST) tests/subjects $(ARGS)
 
 coverage: $(VENV)/.installed-dev ## run all tests and show which branches none of them took
 	@$(PYTEST) --cov --cov-branch --cov-report=term-missing:skip-covered $(ARGS)
@@ -71,6 +85,18 @@ clean: ## remove what was built, .venv included
 $(VENV)/.installed-%: pyproject.toml $(BIN)/python
 	@echo "Installing session-exporter[$*] into $(VENV)"
 	@$(BIN)/python -m pip install -qq -e '.[$*]' < /dev/null
+	@touch $@
+
+$(VENV)/subjects/%/.installed: tests/subjects/%.txt pyproject.toml $(BIN)/python
+	@echo "Installing the packages of $< into $(@D)"
+	@$(BIN)/python -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install -qq -e . -r $< < /dev/null
+	@touch $@
+
+$(VENV)/sqlalchemy-%/.installed: $(BIN)/python
+	@echo "Installing SQLAlchemy $* into $(@D)"
+	@rm -rf $(@D)
+	@$(BIN)/python -m pip install -qq --target $(@D) 'SQLAlchemy[asyncio]==$*.*' < /dev/null
 	@touch $@
 
 $(BIN)/python:
