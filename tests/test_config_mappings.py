@@ -87,8 +87,9 @@ def test_every_key_of_a_call_arrives_where_it_belongs() -> None:
 
 
 def test_every_key_of_a_store_arrives_where_it_belongs() -> None:
-    text = 'stores: [{kind: redis, pattern: "session:*", scope: web, user_path: user.id, empty_is_end: true}]'
-    store = StoreMapping("session:*", scope="web", kind="redis", user_path="user.id", empty_is_end=True)
+    keys = 'kind: redis, pattern: "session:*", scope: web, user_path: user.id, empty_is_end: true, reads_first: true'
+    text = f"stores: [{{{keys}}}]"
+    store = StoreMapping("session:*", "web", "redis", user_path="user.id", empty_is_end=True, reads_first=True)
     assert parse(text, "f.yml").stores == (store,)
 
 

@@ -68,6 +68,7 @@ SCHEMA: Final[Mapping[str, Key]] = MappingProxyType(
         "stores[].scope": Key("scope", _SCOPE_NAME),
         "stores[].user_path": Key("user_path", _PATH),
         "stores[].empty_is_end": Key("empty_is_end", kinds.Boolean()),
+        "stores[].reads_first": Key("reads_first", kinds.Boolean()),
         "middleware[].framework": Key("framework", kinds.Choice(mappings.FRAMEWORKS)),
         "middleware[].expect": Key("expect", mappingkinds.Expectations()),
         "middleware[].user": Key("user", _PATH),

@@ -114,11 +114,14 @@ class StoreMapping:
     """A key-value store that keeps sessions.
 
     Attributes:
-        pattern: The keys, with one `*` that stands for the session's id.
+        pattern: The keys, with one `*` that stands for the session's id; every other character stands for itself.
         scope: The kind of session.
         kind: `redis`.
-        user_path: Where the user's id is inside of the JSON value: keys joined by dots; `""` when it is not there.
+        user_path: Where the user's id is inside of the JSON value: keys joined by dots; `""` when it is not there. Of
+            a hash, the first key is a field.
         empty_is_end: Whether writing an empty value (`{}`, `[]`, `""`, `null`) ends the session.
+        reads_first: Whether a process reads every session that is there before it writes it, as the session middleware
+            of web frameworks does: then a write of one that it has not read is a create.
 
     Raises:
         ValueError: A value is none of these.
@@ -129,11 +132,16 @@ class StoreMapping:
     kind: str = "redis"
     user_path: str = ""
     empty_is_end: bool = False
+    reads_first: bool = False
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, ("redis",))
         if self.pattern.count("*") != 1:
             raise ValueError(f"pattern: {self.pattern!r}: expected exactly one * where the session's id stands")
+        if self.pattern == "*":
+            raise ValueError("pattern: '*': expected something beside the *, else every key were a session")
+        if self.user_path and not all(self.user_path.split(".")):
+            raise ValueError(f"user_path: {self.user_path!r}: expected keys joined by dots")
         _text("scope", self.scope)
 
 
