@@ -5,6 +5,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
+
+Done: TypeAlias = "subprocess.CompletedProcess[str]"
 
 PROJECT = Path(__file__).resolve().parents[2]
 APPS = Path(__file__).resolve().parent
@@ -19,9 +22,7 @@ def environment(**more: str) -> dict[str, str]:
     return {**own, "PYTHONPATH": str(SOURCES), **more}
 
 
-def finished(
-    command: Sequence[str | Path], *, cwd: Path | None = None, **more: str
-) -> "subprocess.CompletedProcess[str]":
+def finished(command: Sequence[str | Path], *, cwd: Path | None = None, **more: str) -> Done:
     """Run a program to its end."""
     return subprocess.run(
         [str(word) for word in command],
@@ -35,9 +36,7 @@ def finished(
     )
 
 
-def hooked(
-    config: Path, *command: str | Path, cwd: Path | None = None, **more: str
-) -> "subprocess.CompletedProcess[str]":
+def hooked(config: Path, *command: str | Path, cwd: Path | None = None, **more: str) -> Done:
     """Run a program to its end, with hooks."""
     return finished([*RUN, "--config.file", config, "--", *command], cwd=cwd, **more)
 

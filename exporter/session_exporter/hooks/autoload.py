@@ -156,6 +156,8 @@ def _count_wrong_file(error: ConfigError) -> None:
     if not os.environ.get(ENVIRONMENT_KEY):
         _logger.warning("hook %s failed, the application goes on without it: %s", HOOK, error)
         return
-    reporter = SessionTracker().reporter(HOOK)
+    tracker = SessionTracker()
+    reporter = tracker.reporter(HOOK)
     reporter.register(active=False)
     reporter.count_failure(error)
+    tracker.open()
