@@ -29,22 +29,24 @@ class Call:
 
     Attributes:
         scope: As given.
-        found: Ids of sessions that statements inside of it found.
-        made: Ids of sessions that statements inside of it created; the transaction may still be open.
         failed: Whether a statement inside of it has reported that its create failed.
+        ended: Whether the block was left; what it has started in the background is then no longer in it.
     """
 
-    __slots__ = ("_outer", "_token", "failed", "found", "made", "scope")
+    __slots__ = ("_found", "_made", "_outer", "_token", "ended", "failed", "scope")
 
     def __init__(self, scope: str) -> None:
         self.scope = scope
-        self.found: set[str] = set()
-        self.made: set[str] = set()
+        # Made when first asked for: many calls run no statement that concerns them.
+        self._found: set[str] | None = None
+        self._made: set[str] | None = None
         self.failed = False
+        self.ended = False
         self._outer: Call | None = None
         self._token: Token[Call | None] | None = None
 
     def __enter__(self) -> Self:
+        self.ended = False
         self._outer = current_call.get()
         self._token = current_call.set(self)
         return self
@@ -52,12 +54,27 @@ class Call:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.ended = True
         token, self._token = self._token, None
         if token is not None:
             try:
                 current_call.reset(token)
             except ValueError:  # left in another context than it was entered in, as generators are
                 current_call.set(self._outer)
+
+    @property
+    def found(self) -> set[str]:
+        """Ids of sessions that statements inside of it found."""
+        if self._found is None:
+            self._found = set()
+        return self._found
+
+    @property
+    def made(self) -> set[str]:
+        """Ids of sessions that statements inside of it created; the transaction may still be open."""
+        if self._made is None:
+            self._made = set()
+        return self._made
 
     @property
     def outer(self) -> "Call | None":
@@ -69,10 +86,10 @@ current_call: ContextVar[Call | None] = ContextVar("session_exporter_call", defa
 
 
 def call_of(scope: str) -> Call | None:
-    """The outermost wrapped call under way that is about this scope."""
+    """The outermost wrapped call that is about this scope and has not ended."""
     found, call = None, current_call.get()
     while call is not None:
-        if call.scope == scope:
+        if call.scope == scope and not call.ended:
             found = call
         call = call.outer
     return found
@@ -101,18 +118,35 @@ class Request:
         user_id: The same as the context's, `""` when not known.
         ended: Whether the block was left; whoever still runs in the request's contextvars is then no longer in it.
         late_user: Asked for the user whenever that is needed and not known yet; returns None while nobody knows.
+        late_session: Likewise for the session that the request expects.
     """
 
-    __slots__ = ("_on_failure", "_outer", "_token", "context", "ended", "late_user", "request_id", "user_id")
+    __slots__ = (
+        "_on_failure",
+        "_outer",
+        "_token",
+        "context",
+        "ended",
+        "late_session",
+        "late_user",
+        "request_id",
+        "user_id",
+    )
 
     def __init__(self, given: Mapping[str, Any], on_failure: OnFailure) -> None:
         self._on_failure = on_failure
         self._token: Token[Request | None] | None = None
         self._outer = current_request()
         self.ended = False
-        self.late_user: Callable[[], object] | None = None
         outer = self._outer
+        self.late_user: Callable[[], object] | None = None if outer is None else outer.late_user
+        self.late_session: Callable[[], object] | None = None if outer is None else outer.late_session
         self._take(_context(given, None if outer is None else outer.context, on_failure))
+
+    @property
+    def outer(self) -> "Request | None":
+        """The request that this one was begun in."""
+        return self._outer
 
     def bind_user(self, user: object) -> None:
         """Name the user, who became known during the request; None (nobody logged in) changes nothing."""
@@ -144,6 +178,19 @@ class Request:
             finally:
                 self.late_user = None if self.user_id else ask
         return self.user_id
+
+    def find_session(self) -> str:
+        """The id of the session that the request expects, asked for if need be; `""` when not known."""
+        ask = self.late_session
+        if ask is not None and not self.context.session_id:
+            self.late_session = None
+            try:
+                self.bind_session(ask())
+            except Exception as error:  # noqa: BLE001 - counted by the tracker
+                self._on_failure(error)
+            finally:
+                self.late_session = None if self.context.session_id else ask
+        return self.context.session_id or ""
 
     def _take(self, context: RequestContext) -> None:
         self.context = context
@@ -224,11 +271,10 @@ def _find_opentelemetry() -> "_OpenTelemetry | None":
 
 def _context(given: Mapping[str, Any], outer: RequestContext | None, on_failure: OnFailure) -> RequestContext:
     """A context of everything given that is usable, with an id in any case."""
-    fields = {name: value for name, value in given.items() if value is not None}
     try:
-        return _joined({name: _canonical(name, value) for name, value in fields.items()}, outer)
+        return _joined({name: _canonical(name, value) for name, value in given.items() if value is not None}, outer)
     except Exception:  # noqa: BLE001 - what is unusable is found, and counted, one by one
-        usable = _usable(fields, on_failure)
+        usable = _usable({name: value for name, value in given.items() if value is not None}, on_failure)
     try:
         return _joined(usable, outer)
     except Exception as error:  # noqa: BLE001 - counted by the tracker
@@ -255,9 +301,10 @@ def _canonical(name: str, value: object) -> Any:
     return value if name == "metadata" else canonical_id(value, name)
 
 
-def _joined(fields: Mapping[str, Any], outer: RequestContext | None) -> RequestContext:
+def _joined(fields: dict[str, Any], outer: RequestContext | None) -> RequestContext:
     """The context of these fields, begun by an outer one unless that is another user's."""
-    fields = {"request_id": os.urandom(REQUEST_ID_BYTES).hex(), **fields}
+    if "request_id" not in fields:
+        fields["request_id"] = os.urandom(REQUEST_ID_BYTES).hex()
     user_id = fields.get("user_id")
     if outer is None or (user_id and outer.user_id and user_id != outer.user_id):
         return RequestContext(**fields)

@@ -19,6 +19,10 @@ def _new_request_id() -> str:
     return str(uuid4())
 
 
+def _no_metadata() -> Mapping[str, Any]:
+    return _NO_METADATA
+
+
 @dataclass(frozen=True)
 class RequestContext:
     """Who a unit of work belongs to.
@@ -44,16 +48,17 @@ class RequestContext:
     thread_id: str | None = None
     run_id: str | None = None
     session_id: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    metadata: Mapping[str, Any] = field(default_factory=_no_metadata, hash=False)
 
     def __post_init__(self) -> None:
         for name in _IDS:
             value = getattr(self, name)
             if value is None and name == "request_id":
                 value = _new_request_id()
-            if value is not None:
-                object.__setattr__(self, name, required_id(name, value))
-        object.__setattr__(self, "metadata", _metadata(self.metadata))
+            if value is not None and (text := required_id(name, value)) is not value:
+                object.__setattr__(self, name, text)
+        if self.metadata is not _NO_METADATA:
+            object.__setattr__(self, "metadata", _metadata(self.metadata))
 
     @classmethod
     def from_request(cls, request: Any, **given: Any) -> "RequestContext":
@@ -110,7 +115,7 @@ class RequestContext:
 
 
 def _metadata(given: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    if given is None or given == {}:
+    if given is None or (type(given) is dict and not given):
         return _NO_METADATA
     if not isinstance(given, Mapping):
         raise TypeError(f"metadata must be a mapping, got {shown(given)}")

@@ -12,6 +12,7 @@ PLACEHOLDERS: Final = frozenset(
     | {"00000000-0000-0000-0000-000000000000"}
 )
 _UNFILLED_TEMPLATE: Final = re.compile(r"\A(?:\$?\{+ ?[A-Za-z_.]+ ?\}+|<[A-Za-z_ ]+>|%\([A-Za-z_]+\)s)\Z")
+_TEMPLATE_STARTS: Final = frozenset("${<%")
 
 _SHOWN_CHARS: Final = 64
 
@@ -28,7 +29,8 @@ def canonical_id(value: object) -> str:
     Raises:
         TypeError: The value is nothing that serves as an id; a bool is none.
     """
-    text = _id_text(value)
+    # First what nearly every id is: it makes no difference but in time.
+    text = value if type(value) is str else _id_text(value)
     if len(text) <= ID_BYTES_MAX and text.isascii():
         return text
     encoded = text.encode("utf-8", "backslashreplace")
@@ -54,7 +56,7 @@ def required_id(name: str, value: object) -> str:
     word = text.strip().lower()
     if not word:
         raise ValueError(f"{name} must not be empty, got {shown(value)}")
-    if word in PLACEHOLDERS or _UNFILLED_TEMPLATE.match(word):
+    if word in PLACEHOLDERS or (word[0] in _TEMPLATE_STARTS and _UNFILLED_TEMPLATE.match(word)):
         raise ValueError(f"{name} must be an id, got the placeholder {shown(text)}")
     return text
 

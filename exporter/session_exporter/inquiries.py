@@ -1,0 +1,167 @@
+"""What a middleware asks about a request: at once of its headers, later of what the application has found out."""
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeAlias
+
+from session_exporter.ambient import OnFailure
+from session_exporter.core.carriers import carrier_of, cookie_in, usable_id
+from session_exporter.identity import canonical_id
+from session_exporter.loaded import loaded_value
+from session_exporter.mappings import Expectation
+
+Finder: TypeAlias = Callable[[Any], object]
+Expect: TypeAlias = Expectation | Finder | Iterable[Expectation | Finder]
+User: TypeAlias = str | Finder | None
+
+_COOKIE: Final = "cookie"
+
+
+class Questions:
+    """Where a middleware was told to look for the expected session, and for the user.
+
+    Args:
+        expect: One place or several, in the order in which to look; a callable gets the ASGI scope, the WSGI
+            environment or aiohttp's request, and returns an id or None.
+        user: A callable like that, or a path: words joined by dots, which are keys, attributes and indices.
+        on_failure: Told what goes wrong when a callable is asked.
+
+    Attributes:
+        headers: The headers to be known when a request begins, in lower case.
+        asks_late_session: Whether it may be worth asking for the session again.
+        asks_user: Whether there is anything to ask for the user.
+
+    Raises:
+        TypeError: One of them is nothing of the kind.
+    """
+
+    def __init__(self, expect: Expect, user: User, on_failure: OnFailure) -> None:
+        self._expect = _listed(expect)
+        self._user = _user_finder(user)
+        self._on_failure = on_failure
+        places = [each for each in self._expect if isinstance(each, Expectation)]
+        self.headers: Final = {place.name.lower() for place in places if place.source == "header"}
+        self.headers.update({_COOKIE} if any(place.source == _COOKIE for place in places) else ())
+        self.asks_late_session = any(_is_late(each) for each in self._expect)
+        self.asks_user = user is not None
+
+    def session_said(self, said: Mapping[str, str], subject: Any) -> str | None:
+        """The session that the request expects, as its headers and the callables say when it begins."""
+        for each in self._expect:
+            if not isinstance(each, Expectation):
+                found = self._answer(each, subject)
+            elif each.source == _COOKIE:
+                found = cookie_in(said.get(_COOKIE, ""), each.name)
+            else:
+                found = said.get(each.name.lower()) if each.source == "header" else None
+            if found and (session := usable_id(canonical_id(found, "session"))):
+                return session
+        return None
+
+    def late_session(self, inquiry: "Inquiry") -> object:
+        """The session that the route's parameters or the callables say now."""
+        for each in self._expect:
+            if not isinstance(each, Expectation):
+                found = each(inquiry.origin)
+            else:
+                found = carrier_of(inquiry.subject).parameter(each.name) if each.source == "path" else None
+            if found:
+                return found
+        return None
+
+    def user(self, inquiry: "Inquiry") -> object:
+        """The user, as far as the application knows by now; None while it does not."""
+        return self._user(inquiry) or None
+
+    def _answer(self, ask: Finder, subject: Any) -> object:
+        try:
+            return ask(subject)
+        except Exception as error:  # noqa: BLE001 - counted; the request begins without it
+            self._on_failure(error)
+            return None
+
+
+class Inquiry:
+    """What is to be asked about one request, and of whom.
+
+    Args:
+        origin: The ASGI scope, the WSGI environment or aiohttp's request.
+        questions: Of the middleware that began the request.
+
+    Attributes:
+        origin: As given.
+        subject: The same, or the framework's own request once that is known.
+    """
+
+    __slots__ = ("_questions", "origin", "subject")
+
+    def __init__(self, origin: Any, questions: Questions) -> None:
+        self.origin = origin
+        self.subject = origin
+        self._questions: tuple[Questions, ...] = (questions,)
+
+    def add(self, questions: Questions) -> bool:
+        """Ask also what another middleware was told to ask; False when that is asked already."""
+        if questions in self._questions:
+            return False
+        self._questions += (questions,)
+        return True
+
+    def session(self) -> object:
+        """The session that the request expects; None while nobody knows."""
+        return next(filter(None, (each.late_session(self) for each in self._questions)), None)
+
+    def user(self) -> object:
+        """The request's user; None while nobody knows."""
+        return next(filter(None, (each.user(self) for each in self._questions)), None)
+
+
+def _listed(expect: Expect) -> tuple[Expectation | Finder, ...]:
+    if isinstance(expect, Expectation) or callable(expect):
+        return (expect,)
+    if isinstance(expect, Iterable):
+        places = tuple(expect)
+        if all(isinstance(place, Expectation) or callable(place) for place in places):
+            return places
+    raise TypeError('expect must be cookie("…"), header("…"), path("…"), a callable, or several of them')
+
+
+def _is_late(each: Expectation | Finder) -> bool:
+    return not isinstance(each, Expectation) or each.source == "path"
+
+
+def _user_finder(user: User) -> Callable[[Inquiry], object]:
+    if user is None:
+        return _nobody
+    if callable(user):
+        return lambda inquiry: user(inquiry.origin)
+    if isinstance(user, str) and all(words := tuple(user.split("."))):
+        return lambda inquiry: _value_at(inquiry.subject, user, words)
+    raise TypeError("user must be a callable, or words joined by dots, such as user.id")
+
+
+def _nobody(_inquiry: Inquiry) -> object:
+    return None
+
+
+def _value_at(subject: Any, path: str, words: tuple[str, ...]) -> object:
+    if not (isinstance(subject, dict) and "REQUEST_METHOD" in subject):
+        return loaded_value(subject, words)
+    if path in subject:  # such as REMOTE_USER; the keys of a WSGI environment have dots in them
+        return subject[path]
+    return loaded_value({**subject, **_of_flask(subject)}, words)
+
+
+def _of_flask(environ: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Flask's request, and its `session` and `g`, taken without noting that somebody has had a look at them."""
+    flask = sys.modules.get("flask.globals")
+    context = _value_of(flask, "_cv_request") or _value_of(flask, "_cv_app")
+    application = _value_of(flask, "_cv_app") or context
+    own = getattr(context, "__dict__", {})
+    session = own.get("_session", own.get("session"))
+    return {"request": environ.get("werkzeug.request"), "session": session, "g": getattr(application, "g", None)}
+
+
+def _value_of(module: object, variable: str) -> Any:
+    found = getattr(module, variable, None)
+    return None if found is None else found.get(None)
