@@ -14,8 +14,8 @@ class SessionExporterInstrumentor(BaseInstrumentor):  # type: ignore[misc] # lik
     Where `session-exporter run` has installed the hooks already, they stay as they are, also when this is removed.
     """
 
-    def __init__(self) -> None:
-        self._loaded_here = False
+    # The one instance is initialised anew whenever somebody asks for it.
+    _loaded_here = False
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """None: each hook waits for what it needs."""
