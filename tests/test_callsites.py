@@ -1,3 +1,4 @@
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
@@ -5,6 +6,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from greenlet import greenlet
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from session_exporter import callsites
 from session_exporter.callsites import call_sites
@@ -173,3 +177,33 @@ def test_code_that_takes_the_address_of_collected_code_is_not_mistaken_for_it(
     for n in range(200):
         ask = application(f"def ask():\n    return call_sites()  # {n}\n", tmp_path / f"n{n}.py")["ask"]
         assert ask()[0] == f"n{n}.py:2:ask"
+
+
+def test_a_statement_of_an_asynchronous_engine_is_made_where_the_coroutine_waits() -> None:
+    engine, seen = create_async_engine("sqlite+aiosqlite://"), []
+    event.listen(engine.sync_engine, "after_execute", lambda *_: seen.append(call_sites()))
+
+    async def ask() -> None:
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+        await engine.dispose()
+
+    asyncio.run(ask())
+    ((listener, coroutine),) = [sites[:2] for sites in seen]
+    assert listener.endswith("<lambda>")
+    assert coroutine.endswith(
+        "test_a_statement_of_an_asynchronous_engine_is_made_where_the_coroutine_waits.<locals>.ask"
+    )
+
+
+def test_greenlets_below_greenlets_are_walked_to_the_application(application: Application, tmp_path: Path) -> None:
+    library = "def below(f):\n    return greenlet(f).switch()\n"
+    below = application(library, tmp_path / "site-packages" / "lib.py", greenlet=greenlet)["below"]
+    inside = application(
+        "def ask():\n    return below(lambda: below(lambda: call_sites()))\n", tmp_path / "a.py", below=below
+    )["ask"]
+    assert [site.rpartition(":")[2] for site in inside()] == [
+        "ask.<locals>.<lambda>.<locals>.<lambda>",
+        "ask.<locals>.<lambda>",
+        "ask",
+    ]

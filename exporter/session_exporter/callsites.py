@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import PurePath
 from types import CodeType, FrameType
-from typing import Final
+from typing import Any, Final
 
 from session_exporter.core.events import SITE_CHARS_MAX
 
@@ -55,6 +55,7 @@ def call_sites() -> tuple[str, ...]:
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - `inspect` would read the source of every frame
     sites: list[str] = []
     nearest: FrameType | None = None
+    stack: Any = None
     for _ in range(FRAMES_WALKED_MAX):
         if frame is None:
             break
@@ -66,9 +67,25 @@ def call_sites() -> tuple[str, ...]:
         elif nearest is None and origin.verdict == _FOREIGN:
             nearest = frame
         frame = frame.f_back
+        if frame is None:
+            stack, frame = _outer_stack(stack)
     if not sites and nearest is not None:
         return (_label(_remember(nearest), nearest),)
     return tuple(sites)
+
+
+def _outer_stack(stack: Any) -> tuple[Any, FrameType | None]:
+    """The greenlet that waits for this one (None: the running one), and its innermost frame; None when there is none.
+
+    SQLAlchemy's asynchronous engines execute each statement on a stack of its own: a greenlet, whose parent is where
+    the application's coroutine waits.
+    """
+    if stack is None:
+        # Absent from a module that another thread is just importing.
+        current = getattr(sys.modules.get("greenlet"), "getcurrent", None)
+        stack = None if current is None else current()
+    outer = getattr(stack, "parent", None)
+    return outer, getattr(outer, "gr_frame", None)
 
 
 def _remember(frame: FrameType) -> _Origin:
