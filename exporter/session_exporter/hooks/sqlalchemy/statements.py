@@ -1,0 +1,157 @@
+"""What a statement does to mapped tables: worked out once per compiled statement, or SQL text."""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any, Final, TypeAlias
+
+from session_exporter.hooks.sqlalchemy.changing import Change
+from session_exporter.hooks.sqlalchemy.creating import Insert
+from session_exporter.hooks.sqlalchemy.looking import Lookup
+from session_exporter.hooks.sqlalchemy.mapped import MappedTable
+from session_exporter.hooks.sqlalchemy.readings import Reading
+from session_exporter.hooks.sqlalchemy.sqltext import read
+from session_exporter.hooks.sqlalchemy.trees import Compilation, original, read_select
+from session_exporter.hooks.sqlalchemy.work import Execution
+from session_exporter.hooks.sqlalchemy.writetrees import read_change, read_insert
+
+Plan: TypeAlias = Callable[[Execution], None]
+
+# SQL texts of different statements, more than any application has that does not write values into them.
+TEXTS_MAX: Final = 2000
+_LAYERS_MAX: Final = 4
+
+
+class Found:
+    """The plans of one statement.
+
+    Attributes:
+        plans: One for each mapping that it concerns; empty for most statements.
+        owner: Who worked them out, which changes with the mappings.
+    """
+
+    __slots__ = ("owner", "plans")
+
+    def __init__(self, owner: "Statements", plans: tuple[Plan, ...] = ()) -> None:
+        self.owner = owner
+        self.plans = plans
+
+
+class Statements:
+    """Finds the plans of statements, for one set of mappings.
+
+    Args:
+        tables: The mapped tables.
+        on_failure: Counts a statement that could not be read.
+
+    Attributes:
+        nothing: What stands for all statements that concern no mapping.
+    """
+
+    def __init__(self, tables: Iterable[MappedTable], on_failure: Callable[[Exception], None]) -> None:
+        self.nothing = Found(self)
+        self._tables: dict[str, list[MappedTable]] = {}
+        for table in tables:
+            self._tables.setdefault(table.name, []).append(table)
+        self._on_failure = on_failure
+        self._texts: dict[Hashable, Found] = {}
+
+    def of_compiled(self, compiled: Any) -> Found:
+        """The plans of a compiled statement; remembered by it, so that they live and die with SQLAlchemy's own cache.
+
+        Statements that SQLAlchemy compiles anew each time are known by their text, whose parameters then have the same
+        names.
+        """
+        if not hasattr(compiled, "bind_names") or not self._may_concern(compiled):  # DDL has none
+            return self._remembered(compiled, self.nothing)
+        key = (str(compiled), tuple(compiled.bind_names.values()), compiled.dialect.name)
+        found = self._texts.get(key)
+        if found is None:
+            found = self._keep(key, self._readings_of(compiled))
+        return self._remembered(compiled, found)
+
+    def of_text(self, sql: str) -> Found:
+        """The plans of a SQL text."""
+        return self._texts.get(sql) or self._keep(sql, lambda: read(sql))
+
+    def _may_concern(self, compiled: Any) -> bool:
+        text = str(compiled).lower()
+        return any(name in text for name in self._tables)
+
+    def _remembered(self, compiled: Any, found: Found) -> Found:
+        compiled._session_exporter = found  # noqa: SLF001 - nobody else's name
+        return found
+
+    def _keep(self, key: Hashable, readings: Callable[[], Iterable[Reading]]) -> Found:
+        plans: tuple[Plan, ...] = ()
+        try:
+            plans = tuple(plan for reading in readings() for plan in self._plans(reading))
+        except Exception as error:  # noqa: BLE001 - counted once; the statement says nothing then
+            self._on_failure(error)
+        while len(self._texts) >= TEXTS_MAX:
+            self._texts.pop(next(iter(self._texts), None), None)
+        found = self._texts[key] = Found(self, plans) if plans else self.nothing
+        return found
+
+    def _readings_of(self, compiled: Any) -> Callable[[], Iterable[Reading]]:
+        return lambda: readings_of(compiled, self._note_uuids)
+
+    def _note_uuids(self, sqltable: Any) -> None:
+        for table in self._tables.get(sqltable.name.lower(), ()):
+            table.learn(sqltable)
+
+    def _plans(self, reading: Reading) -> Iterable[Plan]:
+        for table in self._tables.get(reading.table, ()):
+            if not table.is_meant(reading):
+                continue
+            if reading.verb == "insert":
+                yield Insert(table, reading)
+                continue
+            plan = _PLANS[reading.verb](table, reading)
+            if plan.is_telling:
+                yield plan
+
+
+_PLANS: Final[Mapping[str, Any]] = {"select": Lookup, "update": Change, "delete": Change}
+
+
+def readings_of(compiled: Any, note: Callable[[Any], None]) -> Iterable[Reading]:
+    """What a compiled statement says, by table.
+
+    Args:
+        compiled: By SQLAlchemy.
+        note: Told of each table that a statement is about.
+    """
+    statement = compiled.statement
+    if compiled.isinsert:
+        note(original(statement.table))
+        return (read_insert(statement, Compilation(compiled)),)
+    if compiled.isupdate or compiled.isdelete:
+        note(original(statement.table))
+        return (read_change(statement, Compilation(compiled)),)
+    text = _text_of(statement)
+    if text is not None:
+        return read(text)
+    return () if _is_load(compiled) else tuple(read_select(_select_of(compiled), Compilation(compiled), note))
+
+
+def _text_of(statement: Any) -> str | None:
+    """The SQL of `text(...)`, also of one whose columns are declared, or that loads objects."""
+    for _ in range(_LAYERS_MAX):
+        if hasattr(statement, "_bindparams") and isinstance(getattr(statement, "text", None), str):
+            return str(statement.text)
+        statement = getattr(statement, "element", None)
+    return None
+
+
+def _select_of(compiled: Any) -> Any:
+    """The SELECT as it was compiled: the mapper makes another one of what the application wrote."""
+    statement = getattr(compiled.compile_state, "statement", None)
+    return compiled.statement if statement is None else statement
+
+
+def _is_load(compiled: Any) -> bool:
+    """Whether a mapper loads columns or related objects of one that was found before."""
+    options = getattr(compiled.compile_state, "compile_options", None)
+    if options is None:
+        return False
+    path = getattr(options, "_current_path", None)
+    return bool(getattr(options, "_for_refresh_state", False)) or not getattr(path, "is_root", True)
