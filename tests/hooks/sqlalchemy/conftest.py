@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import sqlalchemy
 from recorder import Recorder
+from settling import Clock, Told
 from sqlalchemy.engine import Engine
 
+from session_exporter.hooks.sqlalchemy import settlement
 from session_exporter.tracker import SessionTracker
 
 MakeEngine = Callable[..., Engine]
@@ -82,3 +84,23 @@ def run_async(sqlite_url: str) -> RunAsync:
         return asyncio.run(with_engine())
 
     return run
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def uninstall(journal: Recorder, clock: Clock) -> Iterator[Callable[[], None]]:
+    """Has transactions followed, for a hook of its own clock; returns what ends it early."""
+    uninstall = settlement.install(SessionTracker(journal=journal, clock_ns=clock).reporter("sqlalchemy"))
+    yield uninstall
+    uninstall()
+
+
+@pytest.fixture
+def told(uninstall: Callable[[], None], journal: Recorder) -> Iterator[Told]:
+    """What transactions tell; fails the test when the hook has failed."""
+    yield Told()
+    assert not journal.errors

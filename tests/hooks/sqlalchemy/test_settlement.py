@@ -3,12 +3,13 @@
 import asyncio
 import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from recorder import Recorder
+from settling import Clock, Told, metadata, parents, rows, stored
 from sqlalchemy import exc, orm
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import QueuePool, StaticPool
@@ -16,14 +17,6 @@ from sqlalchemy.pool import QueuePool, StaticPool
 from session_exporter.hooks.sqlalchemy import buffer, seams, settlement
 from session_exporter.tracker import SessionTracker
 
-metadata = sa.MetaData()
-parents = sa.Table("parents", metadata, sa.Column("id", sa.String, primary_key=True))
-rows = sa.Table(
-    "rows",
-    metadata,
-    sa.Column("id", sa.String, primary_key=True),
-    sa.Column("parent", sa.ForeignKey("parents.id", deferrable=True, initially="DEFERRED")),
-)
 mapped = orm.registry()
 
 
@@ -35,61 +28,10 @@ class Row:
 mapped.map_imperatively(Row, rows)
 
 
-class Told:
-    """What was settled: the ids committed, and undone, in order."""
-
-    def __init__(self) -> None:
-        self.committed: list[str] = []
-        self.undone: list[str] = []
-        self.times: list[int] = []
-
-    def defer(self, connection: Connection, name: str) -> None:
-        settlement.defer(connection, lambda at_us: self._commit(name, at_us), lambda: self.undone.append(name))
-
-    def insert(self, connection: Connection, name: str, **values: Any) -> None:
-        connection.execute(rows.insert().values(id=name, **values))
-        self.defer(connection, name)
-
-    def _commit(self, name: str, at_us: int) -> None:
-        self.committed.append(name)
-        self.times.append(at_us)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_us = 1_000_000
-
-    def __call__(self) -> int:
-        return self.now_us * 1000
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def uninstall(journal: Recorder, clock: Clock) -> Iterator[Callable[[], None]]:
-    uninstall = settlement.install(SessionTracker(journal=journal, clock_ns=clock).reporter("sqlalchemy"))
-    yield uninstall
-    uninstall()
-
-
-@pytest.fixture
-def told(uninstall: Callable[[], None], journal: Recorder) -> Iterator[Told]:
-    yield Told()
-    assert not journal.errors
-
-
 @pytest.fixture
 def engine(engine: Engine) -> Engine:
     metadata.create_all(engine)
     return engine
-
-
-def stored(engine: Engine) -> list[str]:
-    with engine.connect() as connection:
-        return sorted(connection.execute(sa.select(rows.c.id)).scalars())
 
 
 def test_a_commit_is_told_once_the_driver_has_committed(engine: Engine, told: Told) -> None:

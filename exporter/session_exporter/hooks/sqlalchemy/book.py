@@ -67,7 +67,7 @@ class Book:
         """
         if self.reporter is not None:
             with self.reporter.shield:
-                if getattr(owner.driver_connection, "in_transaction", False) is True:
+                if getattr(_driver_connection(owner), "in_transaction", False) is True:
                     owner.info[KEY] = buffer
                     return
         buffer.undo()
@@ -76,7 +76,7 @@ class Book:
         """Whether PostgreSQL will answer a commit with a rollback, and no error, as a statement has failed."""
         if self.reporter is not None:
             with self.reporter.shield:
-                status = getattr(getattr(owner.driver_connection, "info", None), "transaction_status", None)
+                status = getattr(getattr(_driver_connection(owner), "info", None), "transaction_status", None)
                 return buffer.aborted if status is None else bool(status == _IN_ERROR)
         return buffer.aborted
 
@@ -93,3 +93,9 @@ class Book:
         for buffer in list(self._open):
             buffer.forget()
         self._open.clear()
+
+
+def _driver_connection(owner: Any) -> Any:
+    """The driver's own, of a pooled connection (a detached one as well) or its record; asynchronous ones are adapted."""
+    connection = owner.dbapi_connection
+    return getattr(connection, "driver_connection", connection)

@@ -6,7 +6,7 @@ through the result's cursor strategy, in 1.4, 2.0 and 2.1. It is internal: a res
 
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from session_exporter.hooks.sqlalchemy.settlement import count_failure
 
@@ -61,7 +61,7 @@ def _position(record: Any) -> int | None:
 
 
 def watch_rows(
-    result: Any, columns: Sequence[str | int], on_row: OnRow, on_end: OnEnd, *, on_failure: OnFailure = count_failure
+    result: Any, columns: tuple[str | int, ...], on_row: OnRow, on_end: OnEnd, *, on_failure: OnFailure = count_failure
 ) -> bool:
     """See the rows of a result as the application fetches them; none is fetched for it, and nothing is raised.
 
@@ -70,7 +70,7 @@ def watch_rows(
 
     Args:
         result: A CursorResult, not yet fetched from.
-        columns: Of which the values are wanted, by name or position; with none of them, rows are only counted.
+        columns: Of which the values are wanted, by name or position; with none, they are empty.
         on_row: Called with the values of each row before the application has it: those that the driver returned, put
             through the column type's result processor as they are for the application (a UUID, where SQLite stores
             text). After it has raised, rows are only counted.
@@ -84,10 +84,12 @@ def watch_rows(
     try:
         if result._soft_closed or not result.returns_rows:  # noqa: SLF001 - no public name tells
             return False
-        positions = _positions(result, columns)
-        if positions is None:
+        extract = _extracts.get(columns) or _extraction(result, columns)
+        if extract is None:
             return False
-        extract = _extraction(positions, result._metadata._processors)  # noqa: SLF001 - of all versions
+        processors = extract(result._metadata._processors)  # noqa: SLF001 - of all versions
+        if any(processors):
+            extract = _processing(extract, processors)
         result.cursor_strategy = _Watch(result.cursor_strategy, extract, on_row, on_end, on_failure)
     except Exception as error:  # noqa: BLE001 - counted; the application goes on with the result as it is
         on_failure(error)
@@ -95,90 +97,115 @@ def watch_rows(
     return True
 
 
-def _positions(result: Any, columns: Sequence[str | int]) -> Sequence[int] | None:
+# By positions, as each execution of a statement has the same; those that come when it is full are made each time.
+EXTRACTS_MAX: Final = 1024
+_extracts: Final[dict[tuple[str | int, ...], Extract]] = {}
+
+
+def _extraction(result: Any, columns: tuple[str | int, ...]) -> Extract | None:
+    """What takes the values of columns out of a row; None when one is not there."""
     names = [column for column in columns if isinstance(column, str)]
-    if not names:
-        return [column for column in columns if isinstance(column, int)]
-    named = positions_of(result, names)
-    if named is None:
+    found = positions_of(result, names) if names else ()
+    if found is None:
         return None
-    by_name = dict(zip(names, named, strict=True))
-    return [by_name[column] if isinstance(column, str) else column for column in columns]
+    named = dict(zip(names, found, strict=True))
+    positions = [named[column] if isinstance(column, str) else column for column in columns]
+    extract: Extract
+    if len(positions) > 1:
+        extract = itemgetter(*positions)
+    else:
+        extract = itemgetter(slice(positions[0], positions[0] + 1) if positions else slice(0))
+    if not names and len(_extracts) < EXTRACTS_MAX:
+        _extracts[columns] = extract
+    return extract
 
 
-def _extraction(positions: Sequence[int], processors: Sequence[Any]) -> Extract | None:
-    if not positions:
-        return None
-    plan = [(position, processors[position]) for position in positions]
-    if any(process for _, process in plan):
-        return lambda row: tuple([row[at] if process is None else process(row[at]) for at, process in plan])
-    if len(positions) == 1:
-        only = positions[0]
-        return lambda row: (row[only],)
-    return itemgetter(*positions)
+def _processing(extract: Extract, processors: tuple[Any, ...]) -> Extract:
+    def process(row: Any) -> tuple[Any, ...]:
+        return tuple(
+            [
+                value if processor is None else processor(value)
+                for processor, value in zip(processors, extract(row), strict=True)
+            ]
+        )
+
+    return process
 
 
 class _Watch:
-    """A cursor strategy that has another one fetch, and looks at what it fetched."""
+    """A cursor strategy that has another one fetch, and looks at what it fetched.
 
-    __slots__ = ("_ended", "_extract", "_fetching", "_inner", "_on_end", "_on_failure", "_on_row", "_rows")
+    While that one fetches it is the result's again: it closes the result when there are no more rows, before they have
+    been looked at.
+    """
 
-    def __init__(
-        self, inner: Any, extract: Extract | None, on_row: OnRow, on_end: OnEnd, on_failure: OnFailure
-    ) -> None:
+    __slots__ = ("_ended", "_extract", "_inner", "_on_end", "_on_failure", "_on_row", "_rows")
+
+    def __init__(self, inner: Any, extract: Extract, on_row: OnRow, on_end: OnEnd, on_failure: OnFailure) -> None:
         self._inner = inner
-        self._extract = extract
+        self._extract: Extract | None = extract
         self._on_row = on_row
         self._on_end = on_end
         self._on_failure = on_failure
         self._rows = 0
-        self._fetching = False
         self._ended = False
 
     def fetchone(self, result: Any, cursor: Any, hard_close: bool = False) -> Any:  # noqa: FBT001, FBT002 - SQLAlchemy's
-        self._fetching = True
+        inner = result.cursor_strategy = self._inner
         try:
-            row = self._inner.fetchone(result, cursor, hard_close)
-        finally:
-            self._fetching = False
+            row = inner.fetchone(result, cursor, hard_close)
+        except BaseException:
+            self._resume(result)
+            raise
         if row is None:
-            self._end(exhausted=True)
-        else:
-            self._see((row,))
+            self._end(True)
+            return None
+        result.cursor_strategy = self
+        self._rows += 1
+        if self._extract is not None:
+            try:
+                self._on_row(self._extract(row))
+            except Exception as error:  # noqa: BLE001 - as in `_see`, whose call takes as long as all of this
+                self._extract = None
+                self._on_failure(error)
         return row
 
     def fetchmany(self, result: Any, cursor: Any, size: int | None = None) -> Any:
-        self._fetching = True
+        inner = result.cursor_strategy = self._inner
         try:
-            rows = self._inner.fetchmany(result, cursor, size)
-        finally:
-            self._fetching = False
+            rows = inner.fetchmany(result, cursor, size)
+        except BaseException:
+            self._resume(result)
+            raise
         self._see(rows)
-        if result._soft_closed:  # noqa: SLF001 - closed by the strategy, as there are no more
-            self._end(exhausted=True)
+        if result.cursor_strategy is inner:
+            result.cursor_strategy = self
+        else:
+            self._end(True)
         return rows
 
     def fetchall(self, result: Any, cursor: Any) -> Any:
-        self._fetching = True
+        inner = result.cursor_strategy = self._inner
         try:
-            rows = self._inner.fetchall(result, cursor)
-        finally:
-            self._fetching = False
+            rows = inner.fetchall(result, cursor)
+        except BaseException:
+            self._resume(result)
+            raise
         self._see(rows)
-        self._end(exhausted=True)
+        self._end(True)
         return rows
 
     def soft_close(self, result: Any, cursor: Any) -> None:
         try:
             self._inner.soft_close(result, cursor)
         finally:
-            self._closed()
+            self._end(False)
 
     def hard_close(self, result: Any, cursor: Any) -> None:
         try:
             self._inner.hard_close(result, cursor)
         finally:
-            self._closed()
+            self._end(False)
 
     def yield_per(self, result: Any, cursor: Any, num: int) -> None:
         self._inner.yield_per(result, cursor, num)
@@ -188,9 +215,12 @@ class _Watch:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def _closed(self) -> None:
-        if not self._fetching:  # else whoever fetches looks at the last rows first
-            self._end(exhausted=False)
+    def _resume(self, result: Any) -> None:
+        """Go on after an error, unless it closed the result."""
+        if result.cursor_strategy is self._inner:
+            result.cursor_strategy = self
+        else:
+            self._end(False)
 
     def _see(self, rows: Sequence[Any]) -> None:
         try:
@@ -203,7 +233,7 @@ class _Watch:
             self._extract = None
             self._on_failure(error)
 
-    def _end(self, *, exhausted: bool) -> None:
+    def _end(self, exhausted: bool) -> None:  # noqa: FBT001 - as it is told
         if self._ended:
             return
         self._ended = True
@@ -213,4 +243,5 @@ class _Watch:
             self._on_failure(error)
 
     def __del__(self) -> None:
-        self._end(exhausted=False)
+        if not self._ended:
+            self._end(False)

@@ -67,7 +67,7 @@ def _committing(book: Book, original: Method) -> Method:
         buffer = book.take(pooled)
         if buffer is None:
             return original(dialect, *args, **kwargs)
-        lost = len(buffer) > 0 and dialect.name == "postgresql" and book.is_aborted(buffer, pooled)
+        lost = len(buffer) > 0 and book.is_aborted(buffer, pooled)
         return _end(book, buffer, pooled, partial(original, dialect, *args, **kwargs), committed=not lost)
 
     return do_commit

@@ -163,13 +163,15 @@ _ENDS: Final[dict[str, Callable[..., None]]] = {
 
 
 def _refused(context: Any) -> None:
-    """Note that the database has refused a statement, for drivers that do not tell so at the commit."""
+    """Note that PostgreSQL has refused a statement, for the driver that does not tell so at the commit."""
     reporter, connection = _book.reporter, context.connection
     if reporter is None or connection is None:
         return
     with reporter.shield:
-        if connection.closed or connection.invalidated:
+        if connection.dialect.driver != "asyncpg" or connection.closed or connection.invalidated:
             return
-        buffer = _book.find(connection)
-        if buffer is not None and getattr(context.original_exception, "sqlstate", None):
+        # asyncpg's own errors have an SQLSTATE as well, but no severity.
+        sent = getattr(context.original_exception.__cause__, "severity", None) is not None
+        buffer = _book.find(connection) if sent else None
+        if buffer is not None:
             buffer.aborted = True
