@@ -12,6 +12,7 @@ from typing import Final
 import calls
 import consume
 import creates
+import hooks
 import imports
 import population
 import workers
@@ -24,6 +25,7 @@ GROUPS: Final[dict[str, Callable[..., Iterator[Figure]]]] = {
     "workers": workers.measure,
     "population": population.measure,
     "imports": imports.measure,
+    "hooks": hooks.measure,
 }
 
 
