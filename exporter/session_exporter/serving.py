@@ -119,6 +119,7 @@ class Serving:
         self._releases: list[Callable[[], None]] = []
         if self._questions.asks_user or self._questions.asks_late_session:
             self.need(_DJANGO)
+            self.need(_FLASK)
         self._reporter.register(active=True)
 
     def close(self) -> None:
@@ -194,4 +195,23 @@ def _django_methods(module: ModuleType, on_failure: OnFailure) -> Replacements:
     return [(module.BaseHandler, name, noting) for name in ("get_response", "get_response_async")]
 
 
+def _flask_methods(module: ModuleType, on_failure: OnFailure) -> Replacements:
+    """Flask makes its environment forget the request, and with it the route, before the middleware sees the end."""
+
+    def noting(dispatch: Method) -> Method:
+        def replacement(*arguments: Any, **options: Any) -> Any:
+            try:
+                request = current_request()
+                if request is not None:
+                    request.find_session()
+            except Exception as error:  # noqa: BLE001 - counted; the session stays unknown
+                on_failure(error)
+            return dispatch(*arguments, **options)
+
+        return replacement
+
+    return [(module.Flask, "full_dispatch_request", noting)]
+
+
 _DJANGO: Final = Patches("django.core.handlers.base", _django_methods)
+_FLASK: Final = Patches("flask.app", _flask_methods)

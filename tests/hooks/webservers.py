@@ -81,6 +81,7 @@ async def uvicorn_server(app: Any) -> AsyncIterator[str]:
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = False
+    request_queue_size = 128
 
 
 class _Quiet(WSGIRequestHandler):

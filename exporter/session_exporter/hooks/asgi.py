@@ -117,7 +117,11 @@ class AsgiRequests:
             self._serving.count_failure(error)
 
     async def _receive_messages(self, request: WebRequest, receive: Receive) -> Receive:
-        connection = Connection(request, self._serving.count_failure)
+        try:
+            connection = Connection(request, self._serving.count_failure)
+        except Exception as error:  # noqa: BLE001 - counted; the messages are those of the connection
+            self._serving.count_failure(error)
+            return receive
 
         async def receive_message() -> Any:
             connection.ask()
