@@ -12,11 +12,12 @@ from typing import Final
 import calls
 import consume
 import creates
-import hooks
 import imports
 import population
 import workers
 from figures import Figure, table
+
+import hooks
 
 GROUPS: Final[dict[str, Callable[..., Iterator[Figure]]]] = {
     "calls": calls.measure,
