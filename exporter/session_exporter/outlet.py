@@ -68,7 +68,9 @@ class _Shelf:
         self.journals: dict[str, Journal] = {}
         self.users: dict[str, int] = {}
 
-    def take(self, directory: str | os.PathLike[str] | None, limits: "JournalLimits | None") -> tuple[str, Journal]:
+    def take(
+        self, directory: str | os.PathLike[str] | None, limits: "JournalLimits | None", replica: str
+    ) -> tuple[str, Journal]:
         """The journal of a directory, opened if need be, and the key to give it back with; the lock is held."""
         from session_exporter.journal import JournalWriter, find_directory  # noqa: PLC0415 - lazy
 
@@ -76,7 +78,7 @@ class _Shelf:
         key = os.path.realpath(path)
         journal = self.journals.get(key)
         if journal is None:
-            journal = self.journals[key] = JournalWriter(path, limits=limits)
+            journal = self.journals[key] = JournalWriter(path, limits=limits, replica=replica)
         self.users[key] = self.users.get(key, 0) + 1
         return key, journal
 
@@ -108,6 +110,7 @@ class Outlet:
         directory: The journal's directory, as the application gave it.
         journal: Used instead of opening one; it stays the giver's to close.
         limits: What bounds the journal, when this outlet is the first of the process to open it; None for the defaults.
+        replica: The host or pod name, likewise; `""` for `$HOSTNAME` or the kernel's.
         silent: Deliver nothing at all.
         clock_s: Monotonic seconds.
 
@@ -123,6 +126,7 @@ class Outlet:
         journal: Journal | None = None,
         *,
         limits: "JournalLimits | None" = None,
+        replica: str = "",
         silent: bool = False,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -132,6 +136,7 @@ class Outlet:
         self._directory = directory
         self._given = journal
         self._limits = limits
+        self._replica = replica
         self._journal: Journal | None = None
         self._key = ""
         self._clock_s = clock_s
@@ -173,8 +178,11 @@ class Outlet:
         if self._journal is not None:
             self._journal.open()
 
-    def count_failure(self, hook: str, error: BaseException) -> None:
-        """Count a failure under this hook, and log it once per hook and minute; never raises an Exception."""
+    def count_failure(self, hook: str, error: BaseException, *, told: bool = False) -> None:
+        """Count a failure under this hook, and log it once per hook and minute; never raises an Exception.
+
+        `told`: the hook has logged it.
+        """
         if self.silent:
             return
         try:
@@ -183,7 +191,8 @@ class Outlet:
             if self._journal is None:
                 self._open_for_failures()
             self._deliver_failures()
-            self._log(hook, error)
+            if not told:
+                self._log(hook, error)
         except Exception:  # noqa: BLE001 - the way out of every failure cannot itself fail; this one is counted too
             self._failures.append(TRACKER_HOOK)
 
@@ -243,7 +252,7 @@ class Outlet:
         if self._given is not None:
             journal = self._given
         else:
-            self._key, journal = _shelf.take(self._directory, self._limits)
+            self._key, journal = _shelf.take(self._directory, self._limits, self._replica)
         self._journal = journal
         self.append = journal.append
         for name, active in list(self._hooks.items()):

@@ -41,6 +41,7 @@ class SessionTracker:
             first event. Trackers of one directory share one journal.
         journal: Where events go instead; it stays the caller's to close.
         limits: What bounds the journal, for the first tracker of its directory; built-in defaults when not given.
+        replica: The host or pod name, likewise; `$HOSTNAME` or the kernel's when not given.
         clock_ns: Nanoseconds since the Unix epoch.
 
     With `SESSION_EXPORTER_DISABLED=1` in the environment nothing is recorded.
@@ -52,10 +53,11 @@ class SessionTracker:
         *,
         journal: Journal | None = None,
         limits: "JournalLimits | None" = None,
+        replica: str = "",
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._disabled = os.environ.get("SESSION_EXPORTER_DISABLED", "").lower() in _DISABLED
-        self._outlet = Outlet(directory, journal, limits=limits, silent=self._disabled)
+        self._outlet = Outlet(directory, journal, limits=limits, replica=replica, silent=self._disabled)
         self._shield = Shield(self._outlet, TRACKER_HOOK)
         self._clock_ns = clock_ns
         self._scopes: dict[str, str] = {DEFAULT_SCOPE: DEFAULT_SCOPE}

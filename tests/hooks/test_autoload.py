@@ -117,6 +117,11 @@ def test_its_own_tracker_keeps_to_the_configured_directory_and_limits(install, j
     uninstall()
 
 
+def test_its_workers_are_of_the_configured_replica(install, journal) -> None:
+    install(Config(journal=JournalSettings(journal.directory), replica="web-7"))
+    assert [control.writer.replica for control in journal.controls()] == ["web-7"]
+
+
 def test_the_environments_directory_wins_over_the_configured_one(install, journal, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("SESSION_EXPORTER_DIR", str(journal.directory))
     install(Config(journal=JournalSettings(tmp_path / "configured")))

@@ -143,7 +143,7 @@ def _tracker(config: Config) -> SessionTracker:
         directory = find_directory(configured=config.journal.directory)
     except SessionExporterError:
         directory = None  # the tracker meets the same problem: it counts it, and tries again
-    return SessionTracker(directory, limits=limits)
+    return SessionTracker(directory, limits=limits, replica=config.replica)
 
 
 def _is_bystander(arguments: list[str]) -> bool:
