@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -53,7 +54,8 @@ class Client:
         async def awaited() -> Any:
             return await call()
 
-        return self._runner.run(awaited())
+        # A runner has a context of its own, and the request is in this one.
+        return self._runner.run(awaited(), context=copy_context())
 
 
 @pytest.fixture

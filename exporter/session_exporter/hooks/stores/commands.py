@@ -82,11 +82,13 @@ def _set(arguments: Arguments, at: int, reply: Any) -> KeyReading:
 
 
 def _exchanged(value: object, held: object, options: frozenset[str]) -> KeyReading:
+    # Of a SET with GET that an application executes by name, the client tells only whether there was something.
+    seen = None if isinstance(held, bool) else held
     if "NX" in options and held is not None:
-        return KeyReading(KeyOutcome.PRESENT, held)
+        return KeyReading(KeyOutcome.PRESENT, seen)
     if "XX" in options and held is None:
         return KeyReading(KeyOutcome.ABSENT)
-    return KeyReading(KeyOutcome.MADE if held is None else KeyOutcome.CHANGED, value, held)
+    return KeyReading(KeyOutcome.MADE if held is None else KeyOutcome.CHANGED, value, seen)
 
 
 def _set_with_ttl(arguments: Arguments, at: int, reply: Any) -> KeyReading:

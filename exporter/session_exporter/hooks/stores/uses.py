@@ -101,7 +101,7 @@ class Use:
             return self.store.is_end(reading.held)
         if reading.outcome is KeyOutcome.WROTE:
             return self.store.reads_first if self.known is None else not self.known.alive
-        return reading.outcome is KeyOutcome.MADE
+        return reading.outcome is KeyOutcome.MADE or (self.known is not None and self.known.emptied)
 
     def _is_empty(self, value: object) -> bool:
         """Whether an empty value is, or was, under its key; one that was not seen is taken to be what it was."""

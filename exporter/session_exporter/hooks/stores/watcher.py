@@ -9,7 +9,7 @@ from session_exporter.failures import create_failure
 from session_exporter.hooks.stores.commands import KeyOutcome, KeyReading, may_create
 from session_exporter.hooks.stores.contents import user_in
 from session_exporter.hooks.stores.keys import NO_HITS, Finder, Hit
-from session_exporter.hooks.stores.memory import StoreMemory, KnownSession
+from session_exporter.hooks.stores.memory import KnownSession, StoreMemory
 from session_exporter.hooks.stores.uses import Story, Use
 from session_exporter.mappings import StoreMapping
 from session_exporter.reporter import Reporter
