@@ -31,7 +31,7 @@ class Shelf(module._Shelf):
         self.problem: Exception | None = None
         self.on_open: Any = None
 
-    def take(self, directory: Any, limits: Any = None, replica: str = "") -> tuple[str, Journal]:
+    def take(self, directory: Any, *_: Any) -> tuple[str, Journal]:
         if self.problem is not None:
             raise self.problem
         if self.on_open is not None:
