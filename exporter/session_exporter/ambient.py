@@ -12,6 +12,8 @@ from session_exporter.core.context import RequestContext
 from session_exporter.identity import IdError, canonical_id
 
 REQUEST_ID_BYTES: Final = 8
+# Of one request, who wants to know of its end at the same time.
+WHEN_ENDED_MAX: Final = 10_000
 OPENTELEMETRY: Final = "opentelemetry.trace"
 
 # Holds the request, not its context: a user who is bound in a task or thread of the request (where changes of the
@@ -33,21 +35,23 @@ class Call:
         ended: Whether the block was left; what it has started in the background is then no longer in it.
     """
 
-    __slots__ = ("_found", "_made", "_outer", "_token", "ended", "failed", "scope")
+    # What most calls never change is kept by the class: some are made many times per request.
+    failed = False
+    ended = False
+    _found: set[str] | None = None
+    _made: set[str] | None = None
+    _outer: "Call | None" = None
+    _token: "Token[Call | None] | None" = None
 
     def __init__(self, scope: str) -> None:
         self.scope = scope
-        # Made when first asked for: many calls run no statement that concerns them.
-        self._found: set[str] | None = None
-        self._made: set[str] | None = None
-        self.failed = False
-        self.ended = False
-        self._outer: Call | None = None
-        self._token: Token[Call | None] | None = None
 
     def __enter__(self) -> Self:
+        outer = current_call.get()
+        while outer is not None and outer.ended:  # as a chain of jobs leaves behind that each began in the one before
+            outer = outer._outer  # noqa: SLF001 - of the same class
         self.ended = False
-        self._outer = current_call.get()
+        self._outer = outer
         self._token = current_call.set(self)
         return self
 
@@ -122,9 +126,11 @@ class Request:
     """
 
     __slots__ = (
+        "__weakref__",
         "_on_failure",
         "_outer",
         "_token",
+        "_when_ended",
         "context",
         "ended",
         "late_session",
@@ -137,6 +143,7 @@ class Request:
         self._on_failure = on_failure
         self._token: Token[Request | None] | None = None
         self._outer = current_request()
+        self._when_ended: dict[Callable[[Request], None], None] | None = None
         self.ended = False
         outer = self._outer
         self.late_user: Callable[[], object] | None = None if outer is None else outer.late_user
@@ -192,6 +199,31 @@ class Request:
                 self.late_session = None if self.context.session_id else ask
         return self.context.session_id or ""
 
+    def when_ended(self, act: Callable[["Request"], None]) -> None:
+        """Have something done when the block is left: called with the request, which has ended, where it is left.
+
+        Given twice, it is done once. What it raises is counted; one that comes too late, or is one too many, is not
+        called.
+        """
+        acts = self._when_ended
+        if acts is None:
+            acts = self._when_ended = {}
+        if len(acts) < WHEN_ENDED_MAX:
+            acts[act] = None
+
+    def forget(self, act: Callable[["Request"], None]) -> None:
+        """Take `when_ended` back."""
+        if self._when_ended is not None:
+            self._when_ended.pop(act, None)
+
+    def _tell_ended(self) -> None:
+        acts, self._when_ended = self._when_ended, None
+        while acts:
+            try:
+                acts.popitem()[0](self)
+            except Exception as error:  # noqa: BLE001 - counted by the tracker
+                self._on_failure(error)
+
     def _take(self, context: RequestContext) -> None:
         self.context = context
         self.request_id = context.request_id or ""
@@ -208,6 +240,8 @@ class Request:
         # What has ended has no say any more, and is not kept by a chain of jobs that each began in the one before.
         while self._outer is not None and self._outer.ended:
             self._outer = self._outer._outer  # noqa: SLF001 - of the same class
+        if self._when_ended is not None:
+            self._tell_ended()
         token, self._token = self._token, None
         if token is not None:
             try:

@@ -42,8 +42,11 @@ class _Origin:
 _origins: dict[int, _Origin] = {}
 
 
-def call_sites() -> tuple[str, ...]:
+def call_sites(skipped: int = 0) -> tuple[str, ...]:
     """Name the nearest application frames of the calling thread.
+
+    Args:
+        skipped: How many frames above the caller's are certainly this package's. To look at a frame takes time.
 
     Application frames are those outside of this package, the standard library and installed libraries.
 
@@ -52,7 +55,7 @@ def call_sites() -> tuple[str, ...]:
         entry of `sys.path`, or the working directory, that it lies under. Where the application has no frame (it is
         installed as a library, say), the one nearest frame that is not this package's.
     """
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - `inspect` would read the source of every frame
+    frame: FrameType | None = sys._getframe(1 + skipped)  # noqa: SLF001 - `inspect` would read the source of every frame
     sites: list[str] = []
     nearest: FrameType | None = None
     stack: Any = None

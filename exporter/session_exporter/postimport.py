@@ -13,6 +13,7 @@ from typing import Any, Final
 OnImport = Callable[[ModuleType], None]
 
 _waiting: Final[dict[str, list[OnImport]]] = {}
+_lasting: Final[dict[str, list[OnImport]]] = {}
 # Modules whose import somebody waits for, and is to be told the end of.
 _under_way: Final[set[str]] = set()
 _lock: Final = threading.RLock()
@@ -31,24 +32,41 @@ def when_imported(name: str, act: OnImport) -> Callable[[], None]:
     if module is not None and name not in _under_way:
         act(module)
         return lambda: None
+    return _await(_waiting, name, act)
+
+
+def at_each_import(name: str, act: OnImport) -> Callable[[], None]:
+    """Do what `when_imported` does, and again whenever the module is executed anew, as `importlib.reload` does.
+
+    Returns:
+        What forgets about it.
+    """
+    forget = _await(_lasting, name, act)
+    module = sys.modules.get(name)
+    if module is not None and name not in _under_way:
+        act(module)
+    return forget
+
+
+def _await(awaited: dict[str, list[OnImport]], name: str, act: OnImport) -> Callable[[], None]:
     with _lock:
-        _waiting.setdefault(name, []).append(act)
+        awaited.setdefault(name, []).append(act)
         if _finder not in sys.meta_path:
             sys.meta_path.insert(0, _finder)
-    return lambda: _forget(name, act)
+    return lambda: _forget(awaited, name, act)
 
 
-def _forget(name: str, act: OnImport) -> None:
+def _forget(awaited: dict[str, list[OnImport]], name: str, act: OnImport) -> None:
     with _lock:
-        if act in _waiting.get(name, ()):
-            _waiting[name].remove(act)
+        if act in awaited.get(name, ()):
+            awaited[name].remove(act)
 
 
 class _Finder:
     """Finds the modules that somebody waits for, where the other finders find them."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
-        if not _waiting.get(fullname):
+        if not (_waiting.get(fullname) or _lasting.get(fullname)):
             return None
         for finder in list(sys.meta_path):
             find = None if finder is self else getattr(finder, "find_spec", None)
@@ -87,7 +105,7 @@ class _TellingLoader:
 
 def _arrived(name: str, module: ModuleType) -> None:
     with _lock:
-        acts = _waiting.pop(name, [])
+        acts = [*_waiting.pop(name, []), *_lasting.get(name, [])]
     for act in acts:
         # A module may put another object in its place while it is executed.
         act(sys.modules.get(name, module))

@@ -4,14 +4,16 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from session_exporter.ambient import OPENTELEMETRY, Request, current_request, trace_id
+from session_exporter.ambient import OPENTELEMETRY, Request, current, current_request, trace_id
 from session_exporter.callsites import call_sites
 from session_exporter.core.scopes import DEFAULT_SCOPE
 from session_exporter.identity import canonical_id, required_id
 from session_exporter.outlet import Outlet, Shield
 
 # The kinds' numbers on the wire; a test compares them with core/events.py.
-_CREATED, _LOOKED_UP, _OBSERVED, _ENDED, _ATTRIBUTED = 1, 3, 4, 5, 6
+LOOKED_UP: Final = 3
+OBSERVED: Final = 4
+_CREATED, _ENDED, _ATTRIBUTED = 1, 5, 6
 _CONFLICTED, _CREATE_FAILED, _VIOLATED, _DB_SESSION = 8, 9, 10, 11
 RESULT, UPSERT, ROW = 0, 1, 2
 
@@ -77,16 +79,41 @@ class Reporter:
         with self.shield:
             self._outlet.register_hook(self.hook, active=active)
 
-    def count_failure(self, error: Exception) -> None:
-        """Count one failure of the hook."""
-        self._outlet.count_failure(self.hook, error)
+    def count_failure(self, error: Exception, *, told: bool = False) -> None:
+        """Count one failure of the hook, and log it now and then unless the hook has `told` of it."""
+        self._outlet.count_failure(self.hook, error, told=told)
 
     def surroundings(self) -> Surroundings:
         """What surrounds the caller now."""
-        with self.shield:
+        try:
             trace = trace_id(self.count_failure) if OPENTELEMETRY in sys.modules else _NO_TRACE
-            return Surroundings(current_request(), trace, call_sites())
+            return Surroundings(None if current.get() is None else current_request(), trace, call_sites())
+        except Exception:  # counted by the shield, which takes long to enter when nothing is wrong
+            with self.shield:
+                raise
         return NOWHERE
+
+    def report_here(  # noqa: PLR0917 - by position is faster
+        self, skipped: int, kind: int, scope: str, session: str, user: object, key: str, *rest: object
+    ) -> None:
+        """Record a `LOOKED_UP` or an `OBSERVED` of here and now, in less time.
+
+        Session and key are texts as `canonical_id` makes them. `skipped` frames above the caller's are certainly this
+        package's; `rest` is what follows the call sites.
+        """
+        try:
+            request = None if current.get() is None else current_request()
+            whose = canonical_id(user, "user")
+            if user is None and request is not None:
+                whose = request.find_user()
+            request_id = "" if request is None else request.request_id
+            trace = trace_id(self.count_failure) if OPENTELEMETRY in sys.modules else _NO_TRACE
+            at_us = self._clock_ns() // 1000
+            sites = call_sites(skipped + 1)
+            self._outlet.append((kind, at_us, scope, session, whose, key, request_id, trace, sites, *rest))
+        except Exception:  # as above
+            with self.shield:
+                raise
 
     def created(
         self,
@@ -120,9 +147,12 @@ class Reporter:
 
         `again`: the same transaction or call has found or made it before, so that it is no further reuse.
         """
-        with self.shield:
+        try:
             found = canonical_id(session, "session")
-            self._append(_LOOKED_UP, at_us, (scope, found, user, key), where, where.sites, duration_us, again)
+            self._append(LOOKED_UP, at_us, (scope, found, user, key), where, where.sites, duration_us, again)
+        except Exception:  # as above: there are many lookups
+            with self.shield:
+                raise
 
     def observed(
         self,
@@ -139,10 +169,13 @@ class Reporter:
         generation: object = "",
     ) -> None:
         """A session was seen, and the ledger decides whether it was made just then; `origin` as in `Observed`."""
-        with self.shield:
+        try:
             version = canonical_id(generation, "generation")
             rest = (where.sites, created_at_us, duration_us, origin, version)
-            self._append(_OBSERVED, at_us, (scope, required_id(session, "session"), user, key), where, *rest)
+            self._append(OBSERVED, at_us, (scope, required_id(session, "session"), user, key), where, *rest)
+        except Exception:  # as above
+            with self.shield:
+                raise
 
     def ended(
         self,
