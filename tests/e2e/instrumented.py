@@ -43,7 +43,8 @@ class Instrumented:
         own = [sys.executable, "-m", "session_exporter", "run", "--config.file", str(self.config), "--"]
         self._command = own + [word.format(port=self.port) for word in command]
         path = os.pathsep.join([str(APPLICATIONS), environment()["PYTHONPATH"]])
-        self._environment = {**environment(PYTHONPATH=path), **more}
+        programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+        self._environment = {**environment(PYTHONPATH=path, PATH=programs), **more}
 
     @property
     def url(self) -> str:
