@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from session_exporter.hooks.stores.commands import COMMANDS, ONE, Command
+from session_exporter.hooks.stores.commands import ONE, Command
 from session_exporter.hooks.stores.contents import is_empty
 from session_exporter.identity import canonical_id
 from session_exporter.mappings import StoreMapping
@@ -70,20 +70,22 @@ class Finder:
         self._stores = tuple(Store(mapping) for mapping in mappings)
         self._prefixes = tuple(store.prefix for store in self._stores)
 
-    def find(self, arguments: Sequence[Any]) -> tuple[Hit, ...]:
-        """The keys that are sessions'; most commands have none, and are to be let through quickly."""
-        command = COMMANDS.get(arguments[0]) if arguments else None
-        if command is None or len(arguments) == 1:
-            return NO_HITS
-        key = arguments[1]
-        if command.keys is ONE and type(key) is str and not key.startswith(self._prefixes):
-            return NO_HITS
-        places = range(*command.keys.indices(len(arguments)))
-        found = (self._hit(command, at, arguments[at]) for at in places)
+    def find(self, command: Command, arguments: Sequence[Any]) -> tuple[Hit, ...]:
+        """The keys that are sessions'; most commands have none, and are let through quickly."""
+        if command.keys is ONE and len(arguments) > 1:
+            hit = self._hit(command, 1, arguments[1])
+            return NO_HITS if hit is None else (hit,)
         # A command may name a key twice.
-        return tuple({(hit.store, hit.session): hit for hit in found if hit is not None}.values())
+        found: dict[tuple[Store, str], Hit] = {}
+        for at in range(*command.keys.indices(len(arguments))):
+            hit = self._hit(command, at, arguments[at])
+            if hit is not None:
+                found[hit.store, hit.session] = hit
+        return tuple(found.values())
 
     def _hit(self, command: Command, at: int, key: object) -> Hit | None:
+        if type(key) is str and not key.startswith(self._prefixes):
+            return None
         given = _sent(key)
         for store in self._stores:
             session = store.session_of(given)

@@ -1,6 +1,6 @@
 """What one command's work on one session means: an event or none, and what is known from then on."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from session_exporter.ambient import Call, call_of
 from session_exporter.core.events import UPSERT
@@ -11,19 +11,31 @@ from session_exporter.hooks.stores.memory import TRUSTED_US, KnownSession
 from session_exporter.reporter import Reporter, Surroundings
 
 
-@dataclass(slots=True)
 class Story:
-    """What commands have in common that were sent at once.
+    """What commands have in common that were sent at once, and have just returned.
+
+    Args:
+        reporter: Where their surroundings and the time are known.
 
     Attributes:
-        where: What surrounded them.
         at_us: When they returned; microseconds since the epoch.
         met: The sessions they have been about so far, with their scopes.
     """
 
-    where: Surroundings
-    at_us: int
-    met: set[tuple[str, str]] = field(default_factory=set)
+    __slots__ = ("_reporter", "_where", "at_us", "met")
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.at_us = reporter.now_us()
+        self.met: set[tuple[str, str]] = set()
+        self._reporter = reporter
+        self._where: Surroundings | None = None
+
+    @property
+    def where(self) -> Surroundings:
+        """What surrounds them; not asked for where nothing is reported, as it takes longer than everything else."""
+        if self._where is None:
+            self._where = self._reporter.surroundings()
+        return self._where
 
 
 @dataclass(slots=True)
@@ -136,8 +148,10 @@ class Use:
     def _goes_on(self, user: str) -> KnownSession:
         """It was there, and is; `user` is what its value says. There is no event for activity alone."""
         news = bool(user) and user != self._user
+        if self._is_trusted and not news:
+            return self._there(user)
         whose = user or self._user or self.story.where.user_id
-        if not whose or (self._is_trusted and not news):
+        if not whose:
             return self._there(user)
         self.reporter.attributed(self.session, scope=self.store.scope, user=whose, where=self.story.where)
         return KnownSession(alive=True, user=user or self._user, at_us=self.story.at_us)

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from session_exporter.ambient import call_of
 from session_exporter.failures import create_failure
-from session_exporter.hooks.stores.commands import KeyOutcome, KeyReading, may_create
+from session_exporter.hooks.stores.commands import COMMANDS, KeyOutcome, KeyReading, may_create
 from session_exporter.hooks.stores.contents import user_in
 from session_exporter.hooks.stores.keys import NO_HITS, Finder, Hit
 from session_exporter.hooks.stores.memory import KnownSession, StoreMemory
@@ -69,7 +69,8 @@ class StoreWatcher:
     def find(self, arguments: Sequence[Any]) -> tuple[Hit, ...]:
         """The sessions that a command is about."""
         try:
-            return self._finder.find(arguments) if self.active else NO_HITS
+            command = COMMANDS.get(arguments[0])
+            return self._finder.find(command, arguments) if command is not None and self.active else NO_HITS
         except Exception as error:  # noqa: BLE001 - counted
             self._reporter.count_failure(error)
             return NO_HITS
@@ -86,7 +87,7 @@ class StoreWatcher:
     def replied(self, hits: tuple[Hit, ...], arguments: Sequence[Any], reply: Any, duration_us: int) -> None:
         """Report a command that took `duration_us` microseconds."""
         try:
-            story = Story(self._reporter.surroundings(), self._reporter.now_us())
+            story = Story(self._reporter)
             self._read(hits, arguments, reply, story, duration_us if len(hits) == 1 else 0)
         except Exception as error:  # noqa: BLE001 - counted
             self._reporter.count_failure(error)
@@ -94,7 +95,7 @@ class StoreWatcher:
     def replied_all(self, commands: list[Staged], replies: Sequence[Any]) -> None:
         """Report the commands of a pipeline; a reply may be the error of its command."""
         try:
-            story = Story(self._reporter.surroundings(), self._reporter.now_us())
+            story = Story(self._reporter)
             for place, arguments, hits in commands:
                 if isinstance(replies[place], Exception):
                     self._fail(hits, arguments, replies[place], story)
@@ -106,7 +107,7 @@ class StoreWatcher:
     def failed(self, commands: list[Staged], failure: Exception) -> None:
         """Report commands that were not carried out, as far as the client can tell."""
         try:
-            story = Story(self._reporter.surroundings(), self._reporter.now_us())
+            story = Story(self._reporter)
             for _, arguments, hits in commands:
                 self._fail(hits, arguments, failure, story)
         except Exception as error:  # noqa: BLE001 - counted
