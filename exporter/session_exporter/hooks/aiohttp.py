@@ -8,7 +8,7 @@ Of a websocket, the connection is a request, and every message that the handler 
 `session_exporter.messages`).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from types import ModuleType
 from typing import Any, Final, TypeAlias
 
@@ -85,31 +85,39 @@ class AiohttpRequests:
         if not self._serving.active:
             return None
         try:
-            headers = request.headers
-            said = {name: str(headers[name]) for name in self._serving.headers if name in headers}
+            said = self._said(request.headers)
             noted = request_of(request)
             if noted is not None:
                 self._serving.join(noted, said, request)
                 return None
             begun = self._serving.begin(said, request)
-            request[REQUEST_KEY] = begun
-            if headers.get("upgrade", "").lower() == "websocket":
-                request[CONNECTION_KEY] = Connection(begun, self._serving.count_failure)
+            _notes(request)[REQUEST_KEY] = begun
             stay = Stay(begun)
             stay.enter()
+            if request.headers.get("upgrade", "").lower() == "websocket":
+                _notes(request)[CONNECTION_KEY] = Connection(begun, self._serving.count_failure)
         except Exception as error:  # noqa: BLE001 - counted; the application answers without it
             self._serving.count_failure(error)
             return None
         return stay
 
+    def _said(self, headers: Mapping[str, str]) -> dict[str, str]:
+        return {name: str(headers[name]) for name in self._serving.headers if name in headers}
+
     def _end(self, request: Any, stay: Stay) -> None:
         try:
-            request.pop(REQUEST_KEY, None)
-            request.pop(CONNECTION_KEY, None)
+            _notes(request).pop(REQUEST_KEY, None)
+            _notes(request).pop(CONNECTION_KEY, None)
             self._serving.end(stay.request)
             stay.leave()
         except Exception as error:  # noqa: BLE001 - counted; the response is the application's
             self._serving.count_failure(error)
+
+
+def _notes(request: Any) -> MutableMapping[str, Any]:
+    """What the request hands to its copies; a text as a key of the request itself would be warned about."""
+    notes: MutableMapping[str, Any] = getattr(request, "_state", request)
+    return notes
 
 
 def _websocket_methods(module: ModuleType, _on_failure: OnFailure) -> Replacements:
