@@ -11,7 +11,7 @@ from session_exporter.hooks.stores.memory import TRUSTED_US, KnownSession
 from session_exporter.reporter import Reporter, Surroundings
 
 
-class Story:
+class Exchange:
     """What commands have in common that were sent at once, and have just returned.
 
     Args:
@@ -39,7 +39,7 @@ class Story:
 
 
 @dataclass(slots=True)
-class Use:
+class KeyUse:
     """One command's work on one session.
 
     The methods report what a reading of its reply says, and return what is known of the session from now on; None for
@@ -50,7 +50,7 @@ class Use:
         store: Where the session is.
         session: Its id.
         known: What was known of it before.
-        story: What surrounds it.
+        exchange: What surrounds it.
         duration_us: How long the command took; 0 when it was one of several.
         again: Whether a command sent with it has been about this session before.
     """
@@ -59,7 +59,7 @@ class Use:
     store: Store
     session: str
     known: KnownSession | None
-    story: Story
+    exchange: Exchange
     duration_us: int
     again: bool
 
@@ -87,7 +87,7 @@ class Use:
         report(user)
         if self._call is not None:
             self._call.made.add(self.session)
-        return KnownSession(alive=True, user=user, at_us=self.story.at_us)
+        return KnownSession(alive=True, user=user, at_us=self.exchange.at_us)
 
     def removed(self, reading: KeyReading) -> KnownSession:
         """Its key was there, and is gone."""
@@ -130,7 +130,7 @@ class Use:
     def _is_trusted(self) -> bool:
         """Whether it is there, as far as this process has heard lately."""
         known = self.known
-        return known is not None and known.alive and self.story.at_us - known.at_us < TRUSTED_US
+        return known is not None and known.alive and self.exchange.at_us - known.at_us < TRUSTED_US
 
     @property
     def _call(self) -> Call | None:
@@ -140,7 +140,7 @@ class Use:
         call = self._call
         if call is None:
             self._report_lookup(self.session, user)
-            return KnownSession(alive=True, user=user or self._user, at_us=self.story.at_us)
+            return KnownSession(alive=True, user=user or self._user, at_us=self.exchange.at_us)
         call.found.add(self.session)
         # Whose a session is that is new to this process, the call says.
         return self._goes_on(user) if self.known is not None else self._there(user)
@@ -150,21 +150,21 @@ class Use:
         news = bool(user) and user != self._user
         if self._is_trusted and not news:
             return self._there(user)
-        whose = user or self._user or self.story.where.user_id
+        whose = user or self._user or self.exchange.where.user_id
         if not whose:
             return self._there(user)
-        self.reporter.attributed(self.session, scope=self.store.scope, user=whose, where=self.story.where)
-        return KnownSession(alive=True, user=user or self._user, at_us=self.story.at_us)
+        self.reporter.attributed(self.session, scope=self.store.scope, user=whose, where=self.exchange.where)
+        return KnownSession(alive=True, user=user or self._user, at_us=self.exchange.at_us)
 
     def _there(self, user: str) -> KnownSession:
-        at_us = self.known.at_us if self.known is not None and self._is_trusted else self.story.at_us
+        at_us = self.known.at_us if self.known is not None and self._is_trusted else self.exchange.at_us
         return KnownSession(alive=True, user=user or self._user, at_us=at_us)
 
     def _gone(self, *, emptied: bool = False) -> KnownSession:
-        return KnownSession(alive=False, user="", at_us=self.story.at_us, emptied=emptied)
+        return KnownSession(alive=False, user="", at_us=self.exchange.at_us, emptied=emptied)
 
     def _ended(self, *, emptied: bool = False) -> KnownSession:
-        user, where = self._user or None, self.story.where
+        user, where = self._user or None, self.exchange.where
         self.reporter.ended(self.session, scope=self.store.scope, user=user, where=where, reason="deleted")
         return self._gone(emptied=emptied)
 
@@ -173,14 +173,14 @@ class Use:
             session,
             scope=self.store.scope,
             user=user or None,
-            where=self.story.where,
+            where=self.exchange.where,
             duration_us=self.duration_us,
             again=self.again,
         )
 
     def _report_create(self, user: str) -> None:
-        self.reporter.created(self.session, scope=self.store.scope, user=user or None, where=self.story.where)
+        self.reporter.created(self.session, scope=self.store.scope, user=user or None, where=self.exchange.where)
 
     def _report_sighting(self, user: str) -> None:
-        where = self.story.where
+        where = self.exchange.where
         self.reporter.observed(self.session, scope=self.store.scope, user=user or None, where=where, origin=UPSERT)

@@ -10,21 +10,21 @@ from session_exporter.hooks.stores.commands import COMMANDS, KeyOutcome, KeyRead
 from session_exporter.hooks.stores.contents import user_in
 from session_exporter.hooks.stores.keys import NO_HITS, Finder, Hit
 from session_exporter.hooks.stores.memory import KnownSession, StoreMemory
-from session_exporter.hooks.stores.uses import Story, Use
+from session_exporter.hooks.stores.uses import Exchange, KeyUse
 from session_exporter.mappings import StoreMapping
 from session_exporter.reporter import Reporter
 
-_MEANINGS: Final[Mapping[KeyOutcome, Callable[[Use, KeyReading], KnownSession | None]]] = {
-    KeyOutcome.FOUND: Use.looked_up,
-    KeyOutcome.MISSED: Use.looked_up,
-    KeyOutcome.NO_FIELD: Use.looked_up,
-    KeyOutcome.MADE: Use.written,
-    KeyOutcome.CHANGED: Use.written,
-    KeyOutcome.WROTE: Use.written,
-    KeyOutcome.REMOVED: Use.removed,
-    KeyOutcome.TOUCHED: Use.touched,
-    KeyOutcome.PRESENT: Use.present,
-    KeyOutcome.ABSENT: Use.absent,
+_MEANINGS: Final[Mapping[KeyOutcome, Callable[[KeyUse, KeyReading], KnownSession | None]]] = {
+    KeyOutcome.FOUND: KeyUse.looked_up,
+    KeyOutcome.MISSED: KeyUse.looked_up,
+    KeyOutcome.NO_FIELD: KeyUse.looked_up,
+    KeyOutcome.MADE: KeyUse.written,
+    KeyOutcome.CHANGED: KeyUse.written,
+    KeyOutcome.WROTE: KeyUse.written,
+    KeyOutcome.REMOVED: KeyUse.removed,
+    KeyOutcome.TOUCHED: KeyUse.touched,
+    KeyOutcome.PRESENT: KeyUse.present,
+    KeyOutcome.ABSENT: KeyUse.absent,
 }
 
 _logger = logging.getLogger("session_exporter")
@@ -87,33 +87,33 @@ class StoreWatcher:
     def replied(self, hits: tuple[Hit, ...], arguments: Sequence[Any], reply: Any, duration_us: int) -> None:
         """Report a command that took `duration_us` microseconds."""
         try:
-            story = Story(self._reporter)
-            self._read(hits, arguments, reply, story, duration_us if len(hits) == 1 else 0)
+            exchange = Exchange(self._reporter)
+            self._read(hits, arguments, reply, exchange, duration_us if len(hits) == 1 else 0)
         except Exception as error:  # noqa: BLE001 - counted
             self._reporter.count_failure(error)
 
     def replied_all(self, commands: list[Staged], replies: Sequence[Any]) -> None:
         """Report the commands of a pipeline; a reply may be the error of its command."""
         try:
-            story = Story(self._reporter)
+            exchange = Exchange(self._reporter)
             for place, arguments, hits in commands:
                 if isinstance(replies[place], Exception):
-                    self._fail(hits, arguments, replies[place], story)
+                    self._fail(hits, arguments, replies[place], exchange)
                 else:
-                    self._read(hits, arguments, replies[place], story)
+                    self._read(hits, arguments, replies[place], exchange)
         except Exception as error:  # noqa: BLE001 - counted
             self._reporter.count_failure(error)
 
     def failed(self, commands: list[Staged], failure: Exception) -> None:
         """Report commands that were not carried out, as far as the client can tell."""
         try:
-            story = Story(self._reporter)
+            exchange = Exchange(self._reporter)
             for _, arguments, hits in commands:
-                self._fail(hits, arguments, failure, story)
+                self._fail(hits, arguments, failure, exchange)
         except Exception as error:  # noqa: BLE001 - counted
             self._reporter.count_failure(error)
 
-    def _fail(self, hits: tuple[Hit, ...], arguments: Sequence[Any], failure: Exception, story: Story) -> None:
+    def _fail(self, hits: tuple[Hit, ...], arguments: Sequence[Any], failure: Exception, exchange: Exchange) -> None:
         for command, at, store, session in hits:
             known = self._memory.get(store.scope, session)
             if command.written is None or not may_create(command, arguments) or (known is not None and known.alive):
@@ -122,27 +122,27 @@ class StoreWatcher:
             if store.is_end(value):
                 continue
             user = user_in(value, store.path) or None
-            self._reporter.create_failed(create_failure(failure), scope=store.scope, user=user, where=story.where)
+            self._reporter.create_failed(create_failure(failure), scope=store.scope, user=user, where=exchange.where)
             call = call_of(store.scope)
             if call is not None:
                 call.failed = True
 
     def _read(
-        self, hits: tuple[Hit, ...], arguments: Sequence[Any], reply: Any, story: Story, duration_us: int = 0
+        self, hits: tuple[Hit, ...], arguments: Sequence[Any], reply: Any, exchange: Exchange, duration_us: int = 0
     ) -> None:
         for command, at, store, session in hits:
             reading = command.read(arguments, at, reply)
-            again = (store.scope, session) in story.met
-            story.met.add((store.scope, session))
+            again = (store.scope, session) in exchange.met
+            exchange.met.add((store.scope, session))
             known = self._memory.get(store.scope, session)
-            use = Use(self._reporter, store, session, known, story, duration_us, again)
+            use = KeyUse(self._reporter, store, session, known, exchange, duration_us, again)
             then = self._take(use, reading)
             if then is None:
                 self._memory.forget(store.scope, session)
             elif then is not known:
                 self._memory.put(store.scope, session, then)
 
-    def _take(self, use: Use, reading: KeyReading) -> KnownSession | None:
+    def _take(self, use: KeyUse, reading: KeyReading) -> KnownSession | None:
         """Report one reading; returns what is known from now on."""
         if reading.outcome is KeyOutcome.UNTOLD:
             self._say()
