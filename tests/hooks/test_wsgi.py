@@ -2,6 +2,7 @@
 
 import http.client
 import io
+import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -248,18 +249,36 @@ def test_a_file_for_the_server_to_send_is_handed_on_as_it_is(tracker: SessionTra
 
 
 def test_what_servers_look_for_in_a_body_is_still_there(tracker: SessionTracker) -> None:
-    class Sized(Closing):
+    class Known(Closing):
         def __len__(self) -> int:
             return 7
 
         def fileno(self) -> int:
             return 99
 
-    body = call(Middleware(lambda _environ, _start: Sized(), tracker=tracker))
+    body = call(Middleware(lambda _environ, _start: Known(), tracker=tracker))
     assert (len(body), body.fileno()) == (7, 99)  # type: ignore[arg-type, attr-defined]
     unsized = call(Middleware(lambda _environ, _start: Closing(), tracker=tracker))
     assert not hasattr(unsized, "__len__")
     assert not hasattr(unsized, "fileno")
+
+
+@pytest.mark.parametrize("make", [Closing, lambda: map(bytes, [b"a", b"b"]), lambda: Sized(b"ab")])
+def test_a_body_is_iterated_as_it_would_be_without_us(make: Callable[[], Any], tracker: SessionTracker) -> None:
+    def iterate(body: Any) -> list[Any]:
+        parts = iter(body)
+        first = [next(parts)]
+        found = [*first, *itertools.chain(first, parts), *body, *parts]
+        try:
+            return [*found, next(body)]
+        except (TypeError, StopIteration) as error:
+            return [*found, type(error)]
+
+    assert iterate(call(Middleware(lambda _environ, _start: make(), tracker=tracker))) == iterate(make())
+
+
+class Sized(bytearray):
+    """A body that says how many parts it has."""
 
 
 def test_an_environment_that_is_used_again_is_another_request(tracker: SessionTracker, journal: Recorder) -> None:

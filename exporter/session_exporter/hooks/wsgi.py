@@ -139,7 +139,7 @@ class _Visit:
             if type(body) in {list, tuple} or self._is_file(body):
                 self.end()
                 return body
-            return _SizedBody(body, self) if hasattr(type(body), "__len__") else _Body(body, self)
+            return _kind_of(body)(body, self)
         except Exception as error:  # noqa: BLE001 - counted; the body is the application's
             self._serving.count_failure(error)
             return body
@@ -151,29 +151,44 @@ class _Visit:
         return wrapper is not None and hasattr(body, "read")  # uWSGI's is a function and returns the file itself
 
 
-class _Body:
-    """A body whose parts are made, and which is closed, within the request; otherwise the application's own."""
+class _Parts:
+    """The parts of a body, one after the other, each made within the request."""
 
-    def __init__(self, body: Iterable[bytes], visit: _Visit) -> None:
-        self._body = body
+    def __init__(self, parts: Iterator[bytes], body: "_Body", visit: _Visit, *, ends: bool) -> None:
+        self._parts = parts
+        self._body = body  # which is not thrown away before its parts are
         self._visit = visit
-        self._parts: Iterator[bytes] | None = None
+        self._ends = ends
 
-    def __iter__(self) -> "_Body":
-        self._begin()
+    def __iter__(self) -> "_Parts":
         return self
 
     def __next__(self) -> bytes:
-        parts = self._begin() if self._parts is None else self._parts
         self._visit.enter()
         try:
-            return next(parts)
+            return next(self._parts)
         except BaseException:
-            if not hasattr(self._body, "close"):
+            if self._ends:
                 self._visit.end()
             raise
         finally:
             self._visit.leave()
+
+
+class _Body:
+    """A body whose parts are made, and which is closed, within the request; otherwise the application's own."""
+
+    def __init__(self, body: Any, visit: _Visit) -> None:
+        self._body = body
+        self._visit = visit
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._visit.enter()
+        try:
+            parts = iter(self._body)
+        finally:
+            self._visit.leave()
+        return _Parts(parts, self, self._visit, ends=not hasattr(self._body, "close"))
 
     def close(self) -> None:
         """Close the application's body, if it can be closed."""
@@ -185,14 +200,6 @@ class _Body:
         finally:
             self._visit.leave()
             self._visit.end()
-
-    def _begin(self) -> Iterator[bytes]:
-        self._visit.enter()
-        try:
-            self._parts = iter(self._body)
-        finally:
-            self._visit.leave()
-        return self._parts
 
     def __getattr__(self, name: str) -> Any:
         """What else servers and other middleware look for in a body, such as `fileno`."""
@@ -209,5 +216,17 @@ class _SizedBody(_Body):
     """One that says how many parts it has; servers tell the length of a body of one part from that."""
 
     def __len__(self) -> int:
-        length: int = len(self._body)  # type: ignore[arg-type]  # it has been asked whether it has one
-        return length
+        return len(self._body)
+
+
+class _IteratorBody(_Body):
+    """One that gives its parts without being asked for an iterator, as generators do."""
+
+    def __next__(self) -> bytes:
+        return next(iter(self))
+
+
+def _kind_of(body: Iterable[bytes]) -> type[_Body]:
+    if hasattr(type(body), "__len__"):
+        return _SizedBody
+    return _IteratorBody if hasattr(type(body), "__next__") else _Body
