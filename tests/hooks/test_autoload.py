@@ -13,7 +13,7 @@ from recorder import Recorder
 from session_exporter.config import Config, JournalSettings
 from session_exporter.core.events import Created
 from session_exporter.hooks import autoload
-from session_exporter.mappings import CallMapping, StoreMapping
+from session_exporter.mappings import FRAMEWORKS, CallMapping, MiddlewareMapping, StoreMapping, TableMapping
 from session_exporter.tracker import SessionTracker
 
 Install = Callable[..., Callable[[], None]]
@@ -59,6 +59,22 @@ def test_a_section_is_installed_by_its_hook(install, tracker, recorder) -> None:
     assert sessions(recorder) == []
     assert [shop.open_session("u")["id"]] == sessions(recorder)
     assert recorder.hooks == {"autoload": True, "calls": True}
+
+
+def test_every_section_has_its_hook(install, tracker, recorder) -> None:
+    config = Config(
+        tables=(TableMapping("sessions"),),
+        calls=CALLS,
+        stores=(StoreMapping("session:*"),),
+        middleware=tuple(MiddlewareMapping(framework) for framework in FRAMEWORKS),
+        db_sessions=True,
+    )
+    uninstall = install(config, tracker)
+    assert {"autoload", "calls"} <= set(recorder.hooks)
+    assert all(recorder.hooks.values())
+    assert recorder.errors == {}
+    uninstall()
+    assert not any(recorder.hooks.values())
 
 
 def test_the_worker_is_visible_at_once(install, tracker, recorder) -> None:

@@ -136,7 +136,12 @@ def test_a_configuration_that_became_wrong_is_counted_and_the_program_runs(confi
 
 
 def test_a_start_imports_nothing_that_a_program_may_want_to_replace_first(config) -> None:
-    names = ("asyncio", "concurrent.futures", "selectors", "socket", "ssl", "subprocess", "wrapt")
+    sections = (
+        "tables: [{table: t}]\ncalls: [{call: 'm:f', kind: get}]\nstores: [{pattern: 's:*'}]\ndb_sessions: true\n"
+    )
+    frameworks = "middleware: [{framework: starlette}, {framework: flask}, {framework: django}, {framework: aiohttp}]\n"
+    config.write_text(config.read_text(encoding="utf-8") + sections + frameworks, encoding="utf-8")
+    names = ("asyncio", "concurrent.futures", "selectors", "socket", "ssl", "subprocess", "wrapt", "sqlalchemy")
     program = f"import sys; print([name for name in {names} if name in sys.modules])"
     assert hooked(config, *python(program)).stdout == "[]\n"
 
