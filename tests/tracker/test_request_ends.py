@@ -4,8 +4,8 @@ import gc
 from weakref import ref
 
 import pytest
-
 from recorder import Recorder
+
 from session_exporter.ambient import WHEN_ENDED_MAX, Request, current_request
 from session_exporter.tracker import SessionTracker
 
@@ -48,20 +48,24 @@ def test_one_that_fails_is_counted_and_the_others_are_told(tracker, journal):
     def fail(_: Request) -> None:
         raise RuntimeError
 
-    with pytest.raises(KeyError), tracker.request() as request:
-        request.when_ended(told.append)
-        request.when_ended(fail)
-        request.when_ended(told.append)
-        raise KeyError
+    request = tracker.request()
+
+    def work() -> None:
+        with request:
+            request.when_ended(told.append)
+            request.when_ended(fail)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        work()
     assert told == [request]
     assert journal.errors == {"tracker": 1}
 
 
 def test_who_is_told_is_in_the_request_outside_of_it(tracker):
     seen: list[Request | None] = []
-    with tracker.request() as outer:
-        with tracker.request() as inner:
-            inner.when_ended(lambda _: seen.append(current_request()))
+    with tracker.request() as outer, tracker.request() as inner:
+        inner.when_ended(lambda _: seen.append(current_request()))
     assert seen == [outer]
 
 
