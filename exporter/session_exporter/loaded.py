@@ -94,6 +94,8 @@ def _of_mapped(value: Any, word: str) -> object:
 
 
 def _of_session(value: Any, word: str) -> object:
+    if word == "session_key":  # what the cookie said, or what was made; it loads nothing
+        return value.session_key
     return _own(value).get("_session_cache", {}).get(word)
 
 
