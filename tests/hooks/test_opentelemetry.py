@@ -20,6 +20,8 @@ Install = Callable[[], Callable[[], None]]
 def _no_provider(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
+    # Other tests of this process may have imported SQLAlchemy; spans for queries have tests of their own.
+    monkeypatch.setenv("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "sqlalchemy")
 
 
 @pytest.fixture
