@@ -87,6 +87,39 @@ def run_async(sqlite_url: str) -> RunAsync:
 
 
 @pytest.fixture
+def database(postgres: Any) -> Iterator[str]:
+    """The name of an empty database on a PostgreSQL."""
+    name = postgres.database()
+    yield name
+    postgres.drop(name)
+
+
+@pytest.fixture(params=["psycopg2", "psycopg", "psycopg_async", "asyncpg"])
+def postgres_driver(request: pytest.FixtureRequest) -> str:
+    if IS_14 and request.param in ("psycopg", "psycopg_async"):
+        pytest.skip("1.4 knows of no psycopg")
+    return str(request.param)
+
+
+@pytest.fixture
+def run_on_postgres(postgres: Any, database: str, postgres_driver: str, run_async: RunAsync) -> Callable[..., None]:
+    """Runs a function with an engine of each driver; of the asynchronous ones as SQLAlchemy does, in a greenlet."""
+
+    def run(act: Callable[[Engine], None]) -> None:
+        url = postgres.url(postgres_driver, database)
+        if postgres_driver in ("asyncpg", "psycopg_async"):
+            run_async(lambda engine: sqlalchemy.util.greenlet_spawn(act, engine.sync_engine), url)
+            return
+        engine = sqlalchemy.create_engine(url, future=True)
+        try:
+            act(engine)
+        finally:
+            engine.dispose()
+
+    return run
+
+
+@pytest.fixture
 def clock() -> Clock:
     return Clock()
 

@@ -12,7 +12,7 @@ from recorder import Recorder
 from settling import Clock, Told, metadata, parents, rows, stored
 from sqlalchemy import exc, orm
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy.pool import Pool, QueuePool, StaticPool
 
 from session_exporter.hooks.sqlalchemy import buffer, seams, settlement
 from session_exporter.tracker import SessionTracker
@@ -84,6 +84,15 @@ def test_a_connection_that_is_collected_is_undone(engine: Engine, told: Told) ->
     assert (told.committed, told.undone) == ([], ["a"])
 
 
+def test_an_application_that_clears_what_its_connection_knows_commits_unseen(engine: Engine, told: Told) -> None:
+    with engine.connect() as connection:
+        told.insert(connection, "a")
+        connection.info.clear()
+        assert told.undone == ["a"]
+        connection.commit()
+    assert told.committed == []
+
+
 def test_a_detached_connection_goes_on(engine: Engine, told: Told) -> None:
     with engine.connect() as connection:
         told.insert(connection, "a")
@@ -131,20 +140,30 @@ def test_a_transaction_that_sqlite_keeps_is_committed_by_the_next_user_of_its_co
     assert (told.committed, told.undone, stored(engine)) == (["a"], [], ["a"])
 
 
-def test_a_commit_that_never_reaches_the_driver_is_undone(engine: Engine, told: Told) -> None:
-    class Interrupted(BaseException):
+class Interrupted(BaseException):
+    pass
+
+
+def interrupt(connection: Connection) -> None:
+    raise Interrupted
+
+
+def test_a_commit_that_never_reaches_the_driver_settles_with_its_transaction(
+    make_engine: Callable[..., Engine], told: Told
+) -> None:
+    engine = make_engine(poolclass=QueuePool)
+    metadata.create_all(engine)
+    for name, end in (("a", "rollback"), ("b", "close")):
+        with engine.connect() as connection:
+            told.insert(connection, name)
+            sa.event.listen(connection, "commit", interrupt)
+            with pytest.raises(Interrupted):
+                connection.commit()
+            getattr(connection, end)()
+    assert (told.committed, told.undone) == ([], ["a"])
+    with engine.begin():  # of the connection that was returned as it was
         pass
-
-    def interrupt(connection: Connection) -> None:
-        raise Interrupted
-
-    with engine.connect() as connection:
-        told.insert(connection, "a")
-        sa.event.listen(connection, "commit", interrupt)
-        with pytest.raises(Interrupted):
-            connection.commit()
-        connection.rollback()
-    assert (told.committed, told.undone, stored(engine)) == ([], ["a"], [])
+    assert (told.committed, stored(engine)) == (["b"], ["b"])
 
 
 class TestSavepoints:
@@ -178,6 +197,17 @@ class TestSavepoints:
             savepoint.close()
             told.insert(connection, "c")
         assert (told.committed, told.undone, stored(engine)) == (["c"], ["b", "a"], ["c"])
+
+    def test_those_that_were_released_are_not_kept(self, engine: Engine, told: Told, monkeypatch: Any) -> None:
+        monkeypatch.setattr(buffer, "ENTRIES_MAX", 5)
+        with engine.begin() as connection:
+            told.insert(connection, "a")
+            for _ in range(10):
+                connection.begin_nested().commit()
+            savepoint = connection.begin_nested()
+            told.insert(connection, "b")
+            savepoint.rollback()
+        assert (told.committed, told.undone) == (["a"], ["b"])
 
     def test_a_session_that_releases_one_has_not_committed(self, engine: Engine, told: Told) -> None:
         with orm.Session(engine, future=True) as session:
@@ -340,6 +370,27 @@ class TestFailures:
         assert told.committed == ["a", "b"]
         assert journal.errors.pop("sqlalchemy") == 1
 
+    @pytest.mark.parametrize("broken", ["add", "commit", "undo", "savepoint", "release", "roll_back_to"])
+    def test_of_ours_are_counted_and_the_application_goes_on(
+        self, broken: str, engine: Engine, monkeypatch: Any, journal: Recorder
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(buffer.Buffer, broken, fail)
+        told = Told()
+        with engine.begin() as connection:
+            told.insert(connection, "a")
+            with connection.begin_nested():
+                told.insert(connection, "b")
+            savepoint = connection.begin_nested()
+            told.insert(connection, "c")
+            savepoint.rollback()
+        with engine.connect() as connection:
+            told.insert(connection, "d")
+        assert stored(engine) == ["a", "b"]
+        assert journal.errors["sqlalchemy"] > 0
+
     def test_of_a_connection_that_is_closed_are_counted(self, engine: Engine, journal: Recorder) -> None:
         connection = engine.connect()
         connection.close()
@@ -377,6 +428,8 @@ class TestUninstalling:
             told.insert(connection, "b")
             connection.commit()
         assert (told.committed, told.undone, stored(engine)) == ([], ["a"], ["a", "b"])
+        assert not sa.event.contains(Pool, "close", settlement._closed)
+        assert not sa.event.contains(Engine, "handle_error", settlement._refused)
 
     def test_twice_is_once(self, engine: Engine, told: Told, tracker: SessionTracker) -> None:
         second = settlement.install(tracker.reporter("db_sessions"))

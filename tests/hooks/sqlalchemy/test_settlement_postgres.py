@@ -1,7 +1,7 @@
 """When a transaction has really been committed on PostgreSQL, for each of its drivers."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,8 +12,6 @@ from sqlalchemy.engine import Engine
 
 pytestmark = pytest.mark.integration
 
-Scenario = Callable[[Engine], None]
-DRIVERS = ["psycopg2", "psycopg", "psycopg_async", "asyncpg"]
 TWOPHASE_DRIVERS = ["psycopg2", "psycopg"]
 
 # Ends its own backend while the transaction that inserted a row commits.
@@ -22,13 +20,6 @@ CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS
   'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(10); RETURN NULL; END';
 CREATE CONSTRAINT TRIGGER die AFTER INSERT ON rows DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION die();
 """
-
-
-@pytest.fixture
-def database(postgres: Any) -> Iterator[str]:
-    name = postgres.database()
-    yield name
-    postgres.drop(name)
 
 
 @pytest.fixture
@@ -45,29 +36,9 @@ def look(postgres: Any, database: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-@pytest.fixture(params=DRIVERS)
-def driver(request: pytest.FixtureRequest) -> str:
-    if sa.__version__.startswith("1.4.") and request.param in ("psycopg", "psycopg_async"):
-        pytest.skip("1.4 knows of no psycopg")
-    return str(request.param)
-
-
 @pytest.fixture
-def run(postgres: Any, database: str, driver: str, look: Engine, run_async: Any) -> Callable[[Scenario], None]:
-    """Runs a scenario with an engine of the driver; with an asynchronous one as SQLAlchemy does, in a greenlet."""
-
-    def run_with_engine(scenario: Scenario) -> None:
-        url = postgres.url(driver, database)
-        if driver in ("asyncpg", "psycopg_async"):
-            run_async(lambda engine: sa.util.greenlet_spawn(scenario, engine.sync_engine), url)
-            return
-        engine = sa.create_engine(url, future=True)
-        try:
-            scenario(engine)
-        finally:
-            engine.dispose()
-
-    return run_with_engine
+def run(run_on_postgres: Any, look: Engine) -> Any:
+    return run_on_postgres
 
 
 def test_commits_and_rollbacks_are_told(run: Any, look: Engine, told: Told) -> None:
@@ -188,7 +159,7 @@ def test_a_task_that_is_cancelled_undoes_its_transaction(
     assert (told.committed, told.undone, stored(look)) == ([], ["a"], [])
 
 
-@pytest.mark.parametrize("driver", TWOPHASE_DRIVERS, indirect=True)
+@pytest.mark.parametrize("postgres_driver", TWOPHASE_DRIVERS, indirect=True)
 class TestTwoPhase:
     @pytest.mark.parametrize("prepared", [False, True])
     @pytest.mark.parametrize("end", ["commit", "rollback"])

@@ -83,7 +83,7 @@ class Book:
     def close(self) -> None:
         """Undo all that is open, as nobody will tell any more what becomes of it."""
         self.reporter = None
-        for buffer in list(self._open):
+        for buffer in self._all():
             if not buffer.over:
                 buffer.undo()
         self._open.clear()
@@ -94,8 +94,15 @@ class Book:
             buffer.forget()
         self._open.clear()
 
+    def _all(self) -> list[Buffer]:
+        while True:
+            try:
+                return list(self._open)
+            except RuntimeError:  # another thread has opened one meanwhile
+                continue
+
 
 def _driver_connection(owner: Any) -> Any:
-    """The driver's own, of a pooled connection (a detached one as well) or its record; asynchronous ones are adapted."""
+    """The driver's own, of a pooled connection, also a detached one, or its record; asynchronous ones are adapted."""
     connection = owner.dbapi_connection
     return getattr(connection, "driver_connection", connection)

@@ -29,15 +29,17 @@ class Buffer:
     Attributes:
         number: As given.
         aborted: Whether the database has refused a statement, and will answer a commit with a rollback.
+        shield: The reporter's, for whoever calls this on the application's way.
         over: Whether it was committed or rolled back, or belongs to the process that this one was forked from.
     """
 
-    __slots__ = ("__weakref__", "_entries", "_reporter", "_savepoints", "aborted", "number", "over")
+    __slots__ = ("__weakref__", "_entries", "_reporter", "_savepoints", "aborted", "number", "over", "shield")
 
     def __init__(self, number: int, reporter: Reporter) -> None:
         self.number = number
         self.aborted = False
         self.over = False
+        self.shield = reporter.shield
         self._reporter = reporter
         self._entries: list[tuple[Commit, Undo]] = []
         self._savepoints: list[tuple[str, int]] = []
@@ -48,7 +50,7 @@ class Buffer:
             self._entries.append((commit, undo))
             return
         self._reporter.count_failure(TransactionTooLong(f"more than {ENTRIES_MAX} entries in one transaction"))
-        with self._reporter.shield:
+        with self.shield:
             undo()
 
     def savepoint(self, name: str) -> None:
@@ -73,12 +75,13 @@ class Buffer:
             del self._savepoints[position + 1 :]
             self._undo_from(self._savepoints[position][1])
 
-    def commit(self, at_us: int) -> None:
-        """Settle all entries: they were committed at this time, microseconds since the Unix epoch."""
+    def commit(self) -> None:
+        """Settle all entries: they have been committed now."""
         self.over = True
+        at_us = self._reporter.now_us()
         entries, self._entries = self._entries, []
         for commit, _ in entries:
-            with self._reporter.shield:
+            with self.shield:
                 commit(at_us)
 
     def undo(self) -> None:
@@ -95,7 +98,7 @@ class Buffer:
         undone = self._entries[length:]
         del self._entries[length:]
         for _, undo in reversed(undone):
-            with self._reporter.shield:
+            with self.shield:
                 undo()
 
     def _position(self, name: str) -> int | None:
@@ -111,4 +114,5 @@ class Buffer:
     def __del__(self) -> None:
         # Its connection is gone, in a way that no event tells of, and nothing can be committed any more.
         if self._entries:
-            self.undo()
+            with self.shield:
+                self.undo()

@@ -106,24 +106,27 @@ def _end(book: Book, buffer: Buffer, pooled: Any, end: Callable[[], Any], *, com
     try:
         result = end()
     except BaseException:
-        book.lose(buffer, pooled)
+        with buffer.shield:
+            book.lose(buffer, pooled)
         raise
-    if committed and book.reporter is not None:
-        buffer.commit(book.reporter.now_us())
-    else:
-        buffer.undo()
+    with buffer.shield:
+        if committed:
+            buffer.commit()
+        else:
+            buffer.undo()
     return result
 
 
-def _following(book: Book, original: Method, *, note: Callable[[Buffer, str], None]) -> Method:
-    """What a savepoint's method does to the buffer, once it has succeeded."""
+def _following(book: Book, original: Method, *, note: str) -> Method:
+    """Has a method of the buffer called, once one about a savepoint has succeeded."""
 
     @wraps(original)
     def do_savepoint(dialect: Any, connection: Any, name: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(dialect, connection, name, *args, **kwargs)
         buffer = book.find(connection)
         if buffer is not None:
-            note(buffer, name)
+            with buffer.shield:
+                getattr(buffer, note)(name)
         return result
 
     return do_savepoint
@@ -134,9 +137,9 @@ METHODS: Final[dict[str, Seam]] = {
     "do_rollback": _rolling_back,
     "do_commit_twophase": partial(_ending_twophase, committed=True),
     "do_rollback_twophase": partial(_ending_twophase, committed=False),
-    "do_savepoint": partial(_following, note=Buffer.savepoint),
-    "do_release_savepoint": partial(_following, note=Buffer.release),
-    "do_rollback_to_savepoint": partial(_following, note=Buffer.roll_back_to),
+    "do_savepoint": partial(_following, note="savepoint"),
+    "do_release_savepoint": partial(_following, note="release"),
+    "do_rollback_to_savepoint": partial(_following, note="roll_back_to"),
 }
 
 

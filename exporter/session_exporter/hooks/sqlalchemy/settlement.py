@@ -53,9 +53,9 @@ def defer(connection: "Connection", commit: Commit, undo: Undo) -> None:
 
     Exactly one of both is called, once, on the thread that ends the transaction (a finalizer's, perhaps): `undo` when
     the savepoint or the transaction it was made in is rolled back, when the commit fails or is interrupted, and when
-    the connection is closed, invalidated, returned or collected without a commit. A transaction that stays open though
-    its commit was refused, as SQLite's do, settles with what becomes of it. Neither is called in a forked child for
-    what was deferred before the fork. Never raises.
+    the connection is closed, invalidated, returned or collected without a commit. A transaction that stays open all the
+    same, as SQLite's do whose commit was refused, settles with what becomes of it, perhaps through the next user of the
+    pooled connection. Neither is called in a forked child for what was deferred before the fork. Never raises.
 
     Args:
         connection: The Connection that executes the statement, right after it was executed. In autocommit (the
@@ -132,34 +132,16 @@ def _listen(act: str) -> None:
     from sqlalchemy.engine import Engine  # noqa: PLC0415 - as above
     from sqlalchemy.pool import Pool  # noqa: PLC0415 - as above
 
-    for name, listener in _ENDS.items():
-        getattr(event, act)(Pool, name, listener)
+    getattr(event, act)(Pool, "close", _closed)
     getattr(event, act)(Engine, "handle_error", _refused)
 
 
-def _returned(_: object, record: Any) -> None:
+def _closed(_: object, record: Any) -> None:
+    """Undo what a connection has not committed that is closed, invalidated or recycled."""
     buffer = _book.take(record)
     if buffer is not None:
-        _book.lose(buffer, record)
-
-
-def _closed(_: object, record: Any, *__: object) -> None:
-    buffer = _book.take(record)
-    if buffer is not None:
-        buffer.undo()
-
-
-def _detached(_: object, record: Any) -> None:
-    """The connection goes on with a copy of what the record knew."""
-    _book.take(record)
-
-
-_ENDS: Final[dict[str, Callable[..., None]]] = {
-    "checkin": _returned,
-    "invalidate": _closed,
-    "close": _closed,
-    "detach": _detached,
-}
+        with buffer.shield:
+            buffer.undo()
 
 
 def _refused(context: Any) -> None:
