@@ -192,3 +192,13 @@ def test_a_use_is_told_by_the_canonical_model() -> None:
     assert metrics.created_at.timestamp() * 1_000_000 == START + 3_000_000
     assert metrics.last_activity_at.timestamp() * 1_000_000 == START + 4_000_000
     assert (metrics.total_time_ms, metrics.closed_at is not None) == (2000.0, True)
+
+
+def test_a_user_who_becomes_known_later_is_told_once() -> None:
+    told: list[tuple[str, bytes, bytes]] = []
+    book = Book(listener=lambda verdict: told.append((verdict.verdict, verdict.session, verdict.user)))
+    book.created(0, "s1", user="")
+    for second in (1, 2):
+        book.attributed(second, "s1", "ann")
+    book.judged()
+    assert told == [("create", b"s1", b""), ("attributed", b"s1", b"ann")]

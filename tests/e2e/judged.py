@@ -16,7 +16,7 @@ class Judged:
     Attributes:
         creates: How often each session was created.
         ends: How often each session ended.
-        users: The users that creates and adoptions of each session name.
+        users: The users that creates, adoptions and attributions of each session name.
         duplicate_users: Users of rapid duplicate creates.
         counts: Of all verdicts.
     """
@@ -56,7 +56,7 @@ def judge(journal: Path, scope: str, *more: object) -> Judged:
             found.creates[session] += 1
         if kind == "end":
             found.ends[session] += 1
-        if kind in {"create", "adopted"} and verdict["user"]:
+        if kind in {"create", "adopted", "attributed"} and verdict["user"]:
             found.users.setdefault(session, set()).add(verdict["user"])
         if kind == "rapid_duplicate_create":
             found.duplicate_users.add(verdict["user"])

@@ -172,8 +172,9 @@ def tail(
     One line an event: time (UTC), kind, scope, session, user, then what else is known: request, trace, worker
     (pid@replica), the application's nearest call site. "-" is what is not known.
 
-    With --judged, one line a verdict: create, reuse, adopted, lookup, redundant_lookup, end, rapid_duplicate_create,
-    context_loss. A verdict waits until nothing can come before it any more (`lateness`, 2s).
+    With --judged, one line a verdict: create, reuse, adopted, attributed, lookup, redundant_lookup, end,
+    rapid_duplicate_create, context_loss, conflict, create_failure, violation. A verdict waits until nothing can come
+    before it any more (`lateness`, 2s).
 
     It only reads, and may run beside a sidecar. The journal holds what is recent: what the sidecar has read and
     deleted is not shown, and --judged knows nothing of it.

@@ -272,6 +272,7 @@ class ScopeJudge:
         if anchor and started_us is not None:
             at_us = max(started_us, report.at_us)
             self._place(owner, Anchor(at_us, session.id, adopted_us is None, evidence.request, evidence))
+            self.tally.attribution(report)
 
     def _is_made(self, session: Session, report: Report, *, unknown: bool) -> bool:
         """Whether what was observed came into existence just then."""

@@ -19,7 +19,7 @@ class Verdict(NamedTuple):
     Attributes:
         at_us: Event time.
         scope: The scope's name.
-        verdict: `create`, `reuse`, `adopted`, `lookup`, `redundant_lookup`, `end`, `rapid_duplicate_create`,
+        verdict: `create`, `reuse`, `adopted`, `attributed`, `lookup`, `redundant_lookup`, `end`, `rapid_duplicate_create`,
             `context_loss`, `conflict`, `create_failure`, `violation`.
         session: Digest; empty for a lookup that found none and for a loss.
         user: Digest; empty when not known.
@@ -115,6 +115,10 @@ class Tally:
         self.totals.ends[reason] += 1
         self.at(at_us).add(f"ends:{reason}")
         self._tell(at_us, "end", session, user, reason)
+
+    def attribution(self, report: Report) -> None:
+        """Tell that the user of a session became known after its create or adoption; nothing counts it."""
+        self._tell(report.at_us, "attributed", report.session, report.user)
 
     def lasted(self, duration_us: int) -> None:
         """Count how long a session lasted."""
