@@ -172,8 +172,10 @@ class MiddlewareMapping:
     Attributes:
         framework: `starlette` (FastAPI among its users), `flask`, `django` or `aiohttp`.
         expect: Where to look for the expected session, in this order.
-        user: Path of the user's id, from the request on: for Starlette from the ASGI scope, for Flask and Django from
-            the WSGI environment or the request, for aiohttp from the request; `""` when only the application knows.
+        user: Path of the user's id: words joined by dots, which are keys, attributes and indices. For Starlette from
+            the ASGI scope on (`user.identity`, `state.user.id`), for Flask from `session`, `g`, `request` or an entry
+            of the WSGI environment on, for Django and aiohttp from the request on (`user.pk`); `""` when only the
+            application knows. Looked at when an event needs the user; nothing is loaded for it.
 
     Raises:
         ValueError: A value is none of these.

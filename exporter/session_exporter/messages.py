@@ -47,6 +47,20 @@ class MessageRequest(Request):
         if self.user_id and not self._connection.user_id:
             self._connection.bind_user(self.user_id)
 
+    def when_ended(self, act: Callable[[Request], None]) -> None:
+        """Have something done when the connection's request ends, and this one with it."""
+        super().when_ended(act)
+        self._connection.when_ended(self._end)
+
+    def forget(self, act: Callable[[Request], None]) -> None:
+        """Take `when_ended` back; the connection does not hold on to messages that nobody waits for."""
+        super().forget(act)
+        if not self._when_ended:
+            self._connection.forget(self._end)
+
+    def _end(self, _connection: Request) -> None:
+        self._tell_ended()
+
 
 class Connection:
     """Makes requests of the messages of one connection; no call raises an Exception.

@@ -1,6 +1,7 @@
 """Methods of the application's classes that are replaced until they are put back."""
 
 import functools
+import threading
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -53,6 +54,7 @@ class Patches:
     def __init__(self, module: str, make: Callable[[ModuleType, OnFailure], Replacements]) -> None:
         self._module = module
         self._make = make
+        self._lock = threading.RLock()  # what is wanted may be done at once, and import something
         self._needed = 0
         self._done: list[Patch] = []
         self._forget: Callable[[], None] = _nothing
@@ -64,17 +66,19 @@ class Patches:
         Returns:
             What says that they are needed no more.
         """
-        self._needed += 1
-        if self._needed == 1:
-            self._on_failure = on_failure
-            self._forget = when_imported(self._module, self._replace)
+        with self._lock:
+            self._needed += 1
+            if self._needed == 1:
+                self._on_failure = on_failure
+                self._forget = when_imported(self._module, self._replace)
         return once(self._release)
 
     def _release(self) -> None:
-        self._needed -= 1
-        if not self._needed:
-            self._forget()
-            self._undo()
+        with self._lock:
+            self._needed -= 1
+            if not self._needed:
+                self._forget()
+                self._undo()
 
     def _replace(self, module: ModuleType) -> None:
         try:

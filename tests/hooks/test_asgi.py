@@ -326,6 +326,46 @@ def test_a_user_kept_in_the_state_of_the_request_is_found(tracker: SessionTracke
     assert [event.user for event in journal.events] == ["", "7"]
 
 
+def test_a_request_begun_inside_has_the_late_user_and_the_late_session_too(
+    tracker: SessionTracker, journal: Recorder
+) -> None:
+    async def handler(request: Request) -> PlainTextResponse:
+        with tracker.request(request_id="inside") as inside:
+            tracker.reused(None, "before")
+            request.state.user = "anna"
+            tracker.reused(None, "after")
+            found.append(inside.find_session())
+        return PlainTextResponse("")
+
+    found: list[str] = []
+    app = SessionExporterMiddleware(
+        Starlette(routes=[Route("/{id}", handler)]), tracker=tracker, user="state.user", expect=path("id")
+    )
+    asyncio.run(get(app, "/s-1"))
+    assert [event.user for event in journal.events] == ["", "anna"]
+    assert found == ["s-1"]
+
+
+@pytest.mark.parametrize("bad", ["undefined", 1.5, object()])
+def test_a_late_answer_that_is_no_id_is_counted_and_nobodys(
+    bad: Any, tracker: SessionTracker, journal: Recorder
+) -> None:
+    async def handler(request: Request) -> PlainTextResponse:
+        request.state.found = bad
+        tracker.reused(None, "s")
+        return PlainTextResponse("")
+
+    app = SessionExporterMiddleware(
+        Starlette(routes=[Route("/", handler)]),
+        tracker=tracker,
+        user="state.found",
+        expect=lambda scope: scope.get("state", {}).get("found"),
+    )
+    asyncio.run(get(app, "/"))
+    assert by_session(journal)["s"][1] == ""
+    assert journal.errors == {"asgi": 2}
+
+
 def test_looking_into_a_session_leaves_no_trace_in_the_response(tracker: SessionTracker, journal: Recorder) -> None:
     async def handler(request: Request) -> PlainTextResponse:
         if "login" in request.query_params:

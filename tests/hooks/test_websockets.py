@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from webservers import by_session, requests_of, uvicorn_server
 
 from session_exporter import RequestContext
-from session_exporter.ambient import current, current_request
+from session_exporter.ambient import Request, current, current_request
 from session_exporter.hooks.asgi import SessionExporterMiddleware, request_context
 from session_exporter.mappings import cookie
 from session_exporter.messages import Connection, MessageRequest
@@ -302,6 +302,37 @@ def test_messages_do_not_hold_on_to_those_before_them(tracker: SessionTracker) -
 
     asyncio.run(converse(serve(handler, tracker), *"abcde"))
     assert depths == [2] * 5
+
+
+def test_who_waits_for_the_end_of_a_message_is_told_when_the_connection_ends(tracker: SessionTracker) -> None:
+    told: list[tuple[str, bool]] = []
+    left: list[int] = []
+
+    def tell(request: Request) -> None:
+        told.append((request.request_id, request.ended))
+
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.accept()
+        ids = []
+        async for text in websocket.iter_text():
+            request = current_request()
+            assert request is not None
+            request.when_ended(tell)
+            request.when_ended(left.append)  # type: ignore[arg-type]
+            request.forget(left.append)  # type: ignore[arg-type]
+            if text == "forgotten":
+                request.forget(tell)
+            else:
+                ids.append(request.request_id)
+            await websocket.send_text(text)
+        assert told == []
+        expected.extend(ids)
+
+    expected: list[str] = []
+    asyncio.run(converse(serve(handler, tracker), "a", "forgotten", "b"))
+    assert sorted(told) == sorted((each, True) for each in expected)
+    assert len(told) == 2
+    assert left == []
 
 
 def test_fastapi_gives_the_context_of_a_connection(tracker: SessionTracker) -> None:
