@@ -203,8 +203,10 @@ class Watch:
 
     def _new_use(self, session: Any, collected: Callable[[Any], None], now_ns: int) -> Use:
         reporter = self._reporter
+        # What takes time comes between two readings of the one clock.
+        at_us = reporter.now_us() - (self._clock_ns() - now_ns) // 1000
         name, where = next(self._names), reporter.surroundings()
-        use = Use(name, session, collected, self._request_ended, where=where, at_us=reporter.now_us(), now_ns=now_ns)
+        use = Use(name, session, collected, self._request_ended, where=where, at_us=at_us, now_ns=now_ns)
         reporter.add_count("db_sessions_opened")
         return use
 
