@@ -31,11 +31,14 @@ class Instrumented:
         home: Where configuration, log and journal are.
         config: The configuration's text.
         command: The program and its arguments; `{port}` stands for the port it is to listen on.
+        journal: The journal's directory; one below `home` when not given.
         more: Of its environment.
     """
 
-    def __init__(self, home: Path, config: str, command: Sequence[str], **more: str) -> None:
-        self.journal = home / "journal"
+    def __init__(
+        self, home: Path, config: str, command: Sequence[str], *, journal: Path | None = None, **more: str
+    ) -> None:
+        self.journal = journal or home / "journal"
         self.log = home / "application.log"
         self.config = home / "config.yml"
         self.config.write_text(f"journal: {{directory: {self.journal}}}\n{config}", encoding="utf-8")
