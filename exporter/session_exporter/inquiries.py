@@ -42,19 +42,15 @@ class Questions:
         places = [each for each in self._expect if isinstance(each, Expectation)]
         self.headers: Final = {place.name.lower() for place in places if place.source == "header"}
         self.headers.update({_COOKIE} if any(place.source == _COOKIE for place in places) else ())
-        self.asks_late_session = any(_is_late(each) for each in self._expect)
+        self._early = [self._reader(each) for each in self._expect if not _is_parameter(each)]
+        self.asks_late_session = any(_is_parameter(each) or callable(each) for each in self._expect)
         self.asks_user = user is not None
 
     def session_said(self, said: Mapping[str, str], subject: Any) -> str | None:
         """The session that the request expects, as its headers and the callables say when it begins."""
-        for each in self._expect:
-            if not isinstance(each, Expectation):
-                found = self._answer(each, subject)
-            elif each.source == _COOKIE:
-                found = cookie_in(said.get(_COOKIE, ""), each.name)
-            else:
-                found = said.get(each.name.lower()) if each.source == "header" else None
-            if found and (session := usable_id(canonical_id(found, "session"))):
+        for read in self._early:
+            found = read(said, subject)
+            if found and (session := usable_id(found)):
                 return session
         return None
 
@@ -64,7 +60,7 @@ class Questions:
             if not isinstance(each, Expectation):
                 found = each(inquiry.origin)
             else:
-                found = carrier_of(inquiry.subject).parameter(each.name) if each.source == "path" else None
+                found = carrier_of(inquiry.subject).parameter(each.name) if _is_parameter(each) else None
             if found:
                 return found
         return None
@@ -73,9 +69,18 @@ class Questions:
         """The user, as far as the application knows by now; None while it does not."""
         return self._user(inquiry) or None
 
-    def _answer(self, ask: Finder, subject: Any) -> object:
+    def _reader(self, place: Expectation | Finder) -> Callable[[Mapping[str, str], Any], str | None]:
+        if not isinstance(place, Expectation):
+            return lambda _said, subject: self._answer(place, subject)
+        if place.source == _COOKIE:
+            cookie = place.name
+            return lambda said, _subject: cookie_in(said[_COOKIE], cookie) if _COOKIE in said else None
+        header = place.name.lower()
+        return lambda said, _subject: said.get(header)
+
+    def _answer(self, ask: Finder, subject: Any) -> str | None:
         try:
-            return ask(subject)
+            return canonical_id(ask(subject), "session")
         except Exception as error:  # noqa: BLE001 - counted; the request begins without it
             self._on_failure(error)
             return None
@@ -126,8 +131,8 @@ def _listed(expect: Expect) -> tuple[Expectation | Finder, ...]:
     raise TypeError('expect must be cookie("…"), header("…"), path("…"), a callable, or several of them')
 
 
-def _is_late(each: Expectation | Finder) -> bool:
-    return not isinstance(each, Expectation) or each.source == "path"
+def _is_parameter(each: Expectation | Finder) -> bool:
+    return isinstance(each, Expectation) and each.source == "path"
 
 
 def _user_finder(user: User) -> Callable[[Inquiry], object]:

@@ -142,8 +142,9 @@ class Serving:
             subject: The ASGI scope, the WSGI environment or aiohttp's request.
         """
         given = {"session_id": self._questions.session_said(said, subject)}
-        for name, (field, read) in _IDS.items():
-            if name in said:
+        for name in said:
+            if name in _IDS:
+                field, read = _IDS[name]
                 given[field] = read(said[name]) or None
         request = WebRequest(given, Inquiry(subject, self._questions), self.count_failure)
         self._ask_later(request)

@@ -245,10 +245,11 @@ def test_a_callable_that_raises_is_counted_and_the_next_place_is_asked(
     def broken(scope: Any) -> str:
         raise KeyError("session")
 
-    app = SessionExporterMiddleware(site.app, tracker=tracker, expect=[broken, header("x-session")])
+    expect = [broken, lambda _scope: object(), lambda _scope: True, header("x-session")]
+    app = SessionExporterMiddleware(site.app, tracker=tracker, expect=expect)
     asyncio.run(get(app, "/async/s", headers={"x-session": "h"}))
     assert site.expected == ["h"]
-    assert journal.errors == {"asgi": 1}
+    assert journal.errors == {"asgi": 3}
 
 
 @pytest.mark.parametrize("expect", ["sid", 7, [cookie("sid"), "sid"], None])
