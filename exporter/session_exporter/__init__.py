@@ -3,8 +3,48 @@
 An application imports what stands in `__all__`; everything else is the sidecar's or may change.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
 from session_exporter._version import __version__
 from session_exporter.core.context import RequestContext
 from session_exporter.tracker import SessionTracker
 
-__all__ = ["RequestContext", "SessionTracker", "__version__"]
+if TYPE_CHECKING:
+    from session_exporter.hooks.asgi import SessionExporterMiddleware
+    from session_exporter.hooks.calls import instrument
+    from session_exporter.hooks.sqlalchemy import map_table
+    from session_exporter.hooks.sqlalchemy.sessions import watch_db_sessions
+    from session_exporter.mappings import cookie, header, path
+
+__all__ = [
+    "RequestContext",
+    "SessionExporterMiddleware",
+    "SessionTracker",
+    "__version__",
+    "cookie",
+    "header",
+    "instrument",
+    "map_table",
+    "path",
+    "watch_db_sessions",
+]
+
+# Where the names are that an application pays for only when it uses them.
+_PLACES: Final = {
+    "SessionExporterMiddleware": "session_exporter.hooks.asgi",
+    "cookie": "session_exporter.mappings",
+    "header": "session_exporter.mappings",
+    "instrument": "session_exporter.hooks.calls",
+    "map_table": "session_exporter.hooks.sqlalchemy",
+    "path": "session_exporter.mappings",
+    "watch_db_sessions": "session_exporter.hooks.sqlalchemy.sessions",
+}
+
+
+def __getattr__(name: str) -> Any:
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(place), name)
+    return value
