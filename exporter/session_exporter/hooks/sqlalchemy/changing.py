@@ -83,7 +83,7 @@ class Change:
         return seen if len(seen) == rowcount else []
 
     def _follow(self, execution: Execution) -> None:
-        places = execution.places(self._returned.outputs)
+        places = self._returned.places(execution)
         if places is None:
             return
         deeds = Deeds(self.table, execution.connection, work_of(execution.connection))

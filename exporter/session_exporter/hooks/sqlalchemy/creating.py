@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import product
 from typing import Any, Final
 
 from session_exporter.hooks.sqlalchemy.knowledge import FOUND
@@ -49,8 +48,8 @@ class Insert:
 
     def __call__(self, execution: Execution) -> None:
         """Note what the statement made."""
+        proposed = self._proposed(execution)
         work = work_of(execution.connection)
-        proposed = list(self._proposed(execution))
         if self._returned.has_id and execution.has_rows and not self._is_certain(proposed):
             self._follow(execution, work, proposed)
             return
@@ -62,32 +61,26 @@ class Insert:
 
     def proposed_by(self, parameters: list[Any]) -> Iterator[Deed]:
         """The sessions that it was to make, as far as the parameters say; `""` for an id that they do not."""
-        for values, record in product(parameters, self.rows):
-            yield Deed(
-                CREATED,
-                record.session(values),
-                record.user(values),
-                record.key(values),
-                record.generation(values),
-            )
+        for values in parameters:
+            for record in self.rows:
+                user, key, generation = record.user(values), record.key(values), record.generation(values)
+                yield Deed(CREATED, record.session(values), user, key, generation)
 
-    def _proposed(self, execution: Execution) -> Iterator[Deed]:
-        proposed = self.proposed_by(execution.parameters)
-        if not self._key_places or execution.has_rows:
-            return proposed
-        return self._with_keys(execution, list(proposed))
+    def _proposed(self, execution: Execution) -> list[Deed]:
+        proposed = list(self.proposed_by(execution.parameters))
+        if self._key_places and len(self.rows) == 1 and not all(deed.session for deed in proposed):
+            return proposed if execution.has_rows else self._with_keys(execution, proposed)
+        return proposed
 
-    def _with_keys(self, execution: Execution, proposed: list[Deed]) -> Iterator[Deed]:
+    def _with_keys(self, execution: Execution, proposed: list[Deed]) -> list[Deed]:
         """Fill in ids that the database made, which SQLAlchemy has fetched for its own use."""
-        if all(deed.session for deed in proposed) or len(self.rows) != 1:
-            return iter(proposed)
         keys = execution.context.inserted_primary_key_rows
         if len(keys) != len(proposed):
-            return iter(())
-        return (
+            return []
+        return [
             deed if deed.session else deed._replace(session=self._session_of(key))
             for deed, key in zip(proposed, keys, strict=True)
-        )
+        ]
 
     def _session_of(self, key: Any) -> str:
         if key is None or any(key[place] is None for place in self._key_places):
@@ -99,7 +92,7 @@ class Insert:
         return self._conflict is Conflict.REFUSE and bool(proposed) and all(deed.session for deed in proposed)
 
     def _made(self, execution: Execution, work: Work, proposed: list[Deed]) -> list[Deed]:
-        known = [deed for deed in proposed if deed.session]
+        known = proposed if all(deed.session for deed in proposed) else [deed for deed in proposed if deed.session]
         if self._conflict is Conflict.REFUSE or not known:
             return self._as_rows(known, work)
         if not self._names_its_row and self._conflict is not Conflict.NOTHING:
@@ -113,7 +106,7 @@ class Insert:
 
     def _follow(self, execution: Execution, work: Work, proposed: list[Deed]) -> None:
         """Note what the returned rows say, when the application fetches them."""
-        places = execution.places(self._returned.outputs)
+        places = self._returned.places(execution)
         if places is None:
             return
         deeds = Deeds(self.table, execution.connection, work)

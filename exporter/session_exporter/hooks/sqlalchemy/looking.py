@@ -10,6 +10,7 @@ from session_exporter.hooks.sqlalchemy.pinned import PinnedIds, single_values
 from session_exporter.hooks.sqlalchemy.readings import Reading
 from session_exporter.hooks.sqlalchemy.results import watch_rows
 from session_exporter.hooks.sqlalchemy.work import IDS_MAX, Execution, Work, work_of
+from session_exporter.reporter import NOWHERE
 
 
 class Lookup:
@@ -48,84 +49,111 @@ class Lookup:
         user = self.asked.user(values)
         if not asked and not user:
             return
-        places = () if self.counts_only else execution.places(self.returned.outputs)
+        places = () if self.counts_only else self.returned.places(execution)
         if places is None:
             return
-        seen = _Seen(self, execution, asked[0] if asked else "", user)
-        watch_rows(execution.result, places, seen.on_row, seen.on_end, on_failure=self.table.reporter.count_failure)
+        found = _Finding(self, execution, asked[0] if asked else "", user)
+        watch_rows(execution.result, places, found.on_row, found.on_end, on_failure=self.table.reporter.count_failure)
 
 
-class _Seen:
+class _Finding:
     """What one execution of it finds."""
 
-    __slots__ = ("_asked", "_call", "_connection", "_found", "_inactive", "_key", "_lookup", "_user", "_where", "_work")
+    __slots__ = (
+        "_asked",
+        "_call",
+        "_connection",
+        "_inactive",
+        "_lookup",
+        "_row",
+        "_session",
+        "_user",
+        "_values",
+        "_where",
+        "_work",
+        "several",
+    )
 
     def __init__(self, lookup: Lookup, execution: Execution, asked: str, user: str | None) -> None:
+        table = lookup.table
         self._lookup = lookup
         self._asked = asked
         self._user = user
-        self._key = lookup.asked.key(execution.parameters[0])
+        self._values = execution.parameters[0]
         self._connection = execution.connection
-        self._call = call_of(lookup.table.scope)
+        self._call = call_of(table.scope)
         self._work: Work = work_of(execution.connection)
-        self._where = lookup.table.reporter.surroundings()
-        self._found: dict[str, Any] = {}
-        self._inactive: set[str] = set()
+        self._where = NOWHERE if self._call is not None else table.reporter.surroundings()
+        self._session = ""
+        self._row: Any = None
+        self._inactive = ""
+        self.several = False
 
     def on_row(self, row: Any) -> None:
         """Note which session a row is about."""
-        if len(self._found) > 1:
-            return  # a listing
+        if self.several:
+            return
         record = self._lookup.returned.record
         session = record.session(row) if record.has_id else self._asked
         if record.is_inactive(row):
-            if len(self._inactive) <= 1:
-                self._inactive.add(session)
-        elif session:
-            self._found.setdefault(session, row)
+            self._inactive = session
+        elif not self._session:
+            self._session, self._row = session, row
+        elif session and session != self._session:
+            self.several = True
 
     def on_end(self, count: int, exhausted: bool) -> None:  # noqa: FBT001 - as `watch_rows` calls it
         """Report what was found."""
         if self._lookup.counts_only and count:
-            self._found[self._asked] = ()
+            self._session = self._asked
         table = self._lookup.table
-        for session in self._inactive:
-            table.knowledge.note(table.scope, session, ENDED)
-        if len(self._found) == 1:
-            self._hit(*next(iter(self._found.items())))
-        elif not self._found and (exhausted or count):
+        if self._inactive:
+            table.knowledge.note(table.scope, self._inactive, ENDED)
+        if self.several:
+            return  # a listing
+        if self._session:
+            self._hit(self._session)
+        elif exhausted or count:
             self._miss(count)
 
     def _miss(self, count: int) -> None:
         lookup, table = self._lookup, self._lookup.table
         if self._asked and not count and lookup.misses_surely:
             table.knowledge.note(table.scope, self._asked, MISSED)
-        if self._call is None and (lookup.counts_only is False or lookup.misses_surely):
-            table.reporter.looked_up(None, scope=table.scope, user=self._user, key=self._key, where=self._where)
+        # Of messages that meet a further condition there may be none, and the session is there all the same.
+        if self._call is None and (lookup.misses_surely or not lookup.counts_only):
+            key = lookup.asked.key(self._values)
+            table.reporter.looked_up(None, scope=table.scope, user=self._user, key=key, where=self._where)
 
-    def _hit(self, session: str, row: Any) -> None:
-        table, work, record = self._lookup.table, self._work, self._lookup.returned.record
+    def _hit(self, session: str) -> None:
+        table, work = self._lookup.table, self._work
         name = (table.scope, session)
-        if self._call is not None:
-            self._call.found.add(session)
         is_made = name in work.made
-        again = is_made or name in work.found
-        if len(work.found) < IDS_MAX:
-            work.found.add(name)
         if not is_made:
             table.knowledge.note(table.scope, session, FOUND)
         if self._call is not None:
-            return
-        user = record.user(row) if row else None
-        about = (session, self._user if user is None else user, (record.key(row) if row else "") or self._key)
-        if is_made:
+            self._call.found.add(session)
+        elif is_made:
             # Not before it is certain that there is such a session.
-            settlement.defer(self._connection, lambda at_us: self._report(*about, at_us, again=True), lambda: None)
+            settlement.defer(self._connection, lambda at_us: self._report(session, at_us, again=True), lambda: None)
         else:
-            self._report(*about, 0, again=again)
+            self._report(session, 0, again=name in work.found)
+        if len(work.found) < IDS_MAX:
+            work.found.add(name)
 
-    def _report(self, session: str, user: str | None, key: str, at_us: int, *, again: bool) -> None:
-        table = self._lookup.table
+    def _report(self, session: str, at_us: int, *, again: bool) -> None:
+        lookup, row, user, key = self._lookup, self._row, self._user, ""
+        table = lookup.table
+        if row is not None:
+            record = lookup.returned.record
+            found = record.user(row)
+            user, key = user if found is None else found, record.key(row)
         table.reporter.looked_up(
-            session, scope=table.scope, user=user, key=key, where=self._where, at_us=at_us, again=again
+            session,
+            scope=table.scope,
+            user=user,
+            key=key or lookup.asked.key(self._values),
+            where=self._where,
+            at_us=at_us,
+            again=again,
         )

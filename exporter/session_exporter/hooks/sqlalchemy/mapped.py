@@ -1,20 +1,21 @@
 """A mapped table, and how the values of its columns become ids, users and reasons."""
 
-import json
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from session_exporter.core.scopes import END_REASONS
 from session_exporter.hooks.sqlalchemy.knowledge import Knowledge
 from session_exporter.hooks.sqlalchemy.readings import UNKNOWN, Reading, Source, parameter
-from session_exporter.identity import canonical_id
+from session_exporter.hooks.sqlalchemy.texts import end_reason, inside, plain_text, user_text
+from session_exporter.identity import SHORT_CHARS, canonical_id
 from session_exporter.mappings import TableMapping, is_value_among
 from session_exporter.reporter import Reporter
 
+if TYPE_CHECKING:
+    from session_exporter.hooks.sqlalchemy.work import Execution
+
 _UUID_CHARS: Final = (32, 36)
-_WORDS_IN_PATH_MAX: Final = 16
 
 
 class MappedTable:
@@ -31,6 +32,7 @@ class MappedTable:
         reporter: As given.
         knowledge: As given.
         has_uuids: Ids are UUIDs that the database keeps as text: written with hyphens or without, they are the same.
+        is_plain: Most texts are ids as they are.
     """
 
     def __init__(self, mapping: TableMapping, reporter: Reporter, knowledge: Knowledge) -> None:
@@ -39,6 +41,7 @@ class MappedTable:
         self.reporter = reporter
         self.knowledge = knowledge
         self.has_uuids = False
+        self.is_plain = not mapping.id_prefix
         schema, _, name = mapping.table.rpartition(".")
         self.name = name.lower()
         self._schema = schema.lower()
@@ -53,6 +56,7 @@ class MappedTable:
         column = next((each for each in sqltable.c if each.name.lower() == self.columns.id[-1]), None)
         if column is not None and type(column.type).__name__ in {"Uuid", "UUID"}:
             self.has_uuids = True
+            self.is_plain = False
 
     def id_text(self, value: object) -> str:
         """One column of an id as text; `""` for NULL."""
@@ -121,8 +125,8 @@ class Record:
         ids, table = self._ids, self._table
         if len(ids) == 1:
             value = ids[0](values)
-            if type(value) is str and not table.has_uuids:
-                return table.joined_id((canonical_id(value),))
+            if type(value) is str and table.is_plain and len(value) <= SHORT_CHARS and value.isascii():
+                return value
             return "" if value is UNKNOWN else table.joined_id((table.id_text(value),))
         found = [source(values) for source in ids]
         return "" if not found or UNKNOWN in found else table.joined_id([table.id_text(value) for value in found])
@@ -139,15 +143,19 @@ class Record:
 
     def key(self, values: Any) -> str:
         """Device, app or thread; `""` when not known."""
-        return _joined(self._key, values)
+        return _joined(self._key, values) if self._key else ""
 
     def generation(self, values: Any) -> str:
         """What the columns of `restart_on` hold; `""` when not known."""
-        return _joined(self._generation, values)
+        return _joined(self._generation, values) if self._generation else ""
 
     def is_inactive(self, values: Any) -> bool:
         """Whether a column has a value with which no session is active."""
-        return any(_is_outside(source(values), texts) for source, texts in self._active)
+        for source, texts in self._active:
+            value = source(values)
+            if value not in texts if type(value) is str else _is_outside(value, texts):
+                return True
+        return False
 
     def is_active(self, values: Any) -> bool:
         """Whether columns that say so are there, and all have a value with which sessions are active."""
@@ -174,8 +182,12 @@ class Returned:
         places = {name: reading.output(name) for name in table.columns.all()}
         found = {name: place for name, place in places.items() if place is not None}
         self.outputs: tuple[int | str, ...] = tuple(found.values())
-        self.names = frozenset(found)
+        self._fixed = tuple(place for place in self.outputs if isinstance(place, int))
         self.record = Record(table, {name: parameter(at) for at, name in enumerate(found)})
+
+    def places(self, execution: "Execution") -> tuple[int, ...] | None:
+        """Where they are in the rows of a result; None when one is missing or there twice."""
+        return self._fixed if len(self._fixed) == len(self.outputs) else execution.places(self.outputs)
 
     @property
     def has_id(self) -> bool:
@@ -188,8 +200,6 @@ def _all_of(names: tuple[str, ...], sources: Mapping[str, Source]) -> tuple[Sour
 
 
 def _joined(sources: tuple[Source, ...], values: Any) -> str:
-    if not sources:
-        return ""
     found = [source(values) for source in sources]
     return "" if UNKNOWN in found else "/".join(plain_text(value) for value in found)
 
@@ -198,40 +208,3 @@ def _is_outside(value: object, texts: frozenset[str]) -> bool:
     if value is UNKNOWN:  # an expression, such as now(), is everything but NULL
         return texts == {"null"}
     return not is_value_among(value, texts)
-
-
-def end_reason(value: object) -> str:
-    """The end reason that a value names; `""` when it names none."""
-    texts = (value.name, value.value) if isinstance(value, Enum) else (value,)
-    return next((text.lower() for text in texts if isinstance(text, str) and text.lower() in END_REASONS), "")
-
-
-def plain_text(value: object) -> str:
-    """A value of any type as text, `""` for NULL."""
-    if isinstance(value, Enum):
-        value = value.value
-    if value is None or isinstance(value, str | int | UUID | bytes):
-        return canonical_id(str(value).lower() if isinstance(value, bool) else value)
-    return canonical_id(str(value))
-
-
-def user_text(value: object) -> str:
-    """A user's id as text, `""` for NULL."""
-    return canonical_id(value.value if isinstance(value, Enum) else value, "user")
-
-
-def inside(value: object, path: str) -> object:
-    """What a JSON value has at a path of keys joined by dots; None when it has nothing there."""
-    if isinstance(value, str | bytes | bytearray | memoryview):
-        try:
-            value = json.loads(bytes(value) if isinstance(value, memoryview) else value)
-        except ValueError:
-            return None
-    for word in path.split(".", _WORDS_IN_PATH_MAX):
-        if isinstance(value, Mapping):
-            value = value.get(word)
-        elif isinstance(value, list | tuple) and word.isdigit() and int(word) < len(value):
-            value = value[int(word)]
-        else:
-            return None
-    return value

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from session_exporter.hooks.sqlalchemy.mapped import MappedTable
+from session_exporter.hooks.sqlalchemy.mapped import MappedTable, Record
 from session_exporter.hooks.sqlalchemy.readings import UNKNOWN, Pin, Source, Where
 
 
@@ -19,11 +19,13 @@ class PinnedIds:
         is_all: Nothing but columns of the id, the user and the key is named.
     """
 
-    __slots__ = ("_pins", "_table", "is_all", "is_complete")
+    __slots__ = ("_pins", "_record", "_table", "is_all", "is_complete")
 
     def __init__(self, table: MappedTable, where: Where) -> None:
         columns = table.columns
         self._table = table
+        # As nearly always: one value for each column.
+        self._record = Record(table, single_values(where))
         self._pins = tuple(where.pins[name] for name in columns.id if name in where.pins)
         self.is_complete = len(self._pins) == len(columns.id)
         identity = {*columns.id, *columns.key, columns.user}
@@ -31,6 +33,9 @@ class PinnedIds:
 
     def sessions(self, values: Any, expanded: Mapping[str, Any]) -> list[str]:
         """The ids that the condition names, each once; empty when it names none for certain."""
+        if self._record.has_id:
+            only = self._record.session(values)
+            return [only] if only else []
         columns = [pinned_values(pin, values, expanded) for pin in self._pins]
         table = self._table
         if not self.is_complete or any(not each or UNKNOWN in each for each in columns):
@@ -39,7 +44,7 @@ class PinnedIds:
             ids = [table.joined_id((table.id_text(value),)) for value in columns[0]]
             return list(dict.fromkeys(session for session in ids if session))
         if any(len(each) > 1 for each in columns):
-            return []
+            return []  # which of them belong together is not worth the while
         session = table.joined_id([table.id_text(each[0]) for each in columns])
         return [session] if session else []
 

@@ -121,22 +121,30 @@ class Tables:
 
     def after_execute(self, connection: Any, _: Any, __: Any, ___: Any, options: Any, result: Any) -> None:
         """Take note of a statement that is not the driver's own SQL."""
-        statements = self._statements
         try:
-            compiled = result.context.compiled
-            found: Found = compiled._session_exporter  # noqa: SLF001 - put there by us
-            if found.owner is statements and not found.plans:
-                return
+            context = result.context
+            found: Found | None = context.compiled._session_exporter  # noqa: SLF001 - put there by us
         except AttributeError:
-            compiled = getattr(getattr(result, "context", None), "compiled", None)
-        if compiled is None or statements is None:
-            return
+            found = None
         try:
-            found = _of_compiled(statements, compiled)
-            if found.plans and (_SYNCHRONIZES not in options or compiled.isupdate or compiled.isdelete):
-                _carry_out(found, Execution(connection, result, result.context.compiled_parameters))
+            if found is None or found.owner is not self._statements:
+                found = self._first_seen(result)
+            if found is None or not found.plans:
+                return
+            compiled = context.compiled
+            if _SYNCHRONIZES in options and not (compiled.isupdate or compiled.isdelete):
+                return
+            execution = Execution(connection, result, context.compiled_parameters)
+            for plan in found.plans:
+                plan(execution)
         except Exception as error:  # noqa: BLE001 - the application's statement has succeeded
             self._failed(error)
+
+    def _first_seen(self, result: Any) -> "Found | None":
+        """The plans of a statement that was not executed before, or not with these mappings."""
+        compiled = getattr(getattr(result, "context", None), "compiled", None)
+        statements = self._statements
+        return None if compiled is None or statements is None else statements.of_compiled(compiled)
 
     def after_driver_sql(self, connection: Any, statement: Any, result: Any) -> None:
         """Take note of SQL that the application gave to the driver."""
@@ -146,7 +154,9 @@ class Tables:
         try:
             found = statements.of_text(statement)
             if found.plans:
-                _carry_out(found, Execution(connection, result, result.context.parameters))
+                execution = Execution(connection, result, result.context.parameters)
+                for plan in found.plans:
+                    plan(execution)
         except Exception as error:  # noqa: BLE001 - the application's statement has succeeded
             self._failed(error)
 
@@ -175,11 +185,6 @@ class Tables:
 def _of_compiled(statements: "Statements", compiled: Any) -> "Found":
     found: Found | None = getattr(compiled, "_session_exporter", None)
     return found if found is not None and found.owner is statements else statements.of_compiled(compiled)
-
-
-def _carry_out(found: "Found", execution: Execution) -> None:
-    for plan in found.plans:
-        plan(execution)
 
 
 def _listen(tables: Tables) -> list[Callable[[], None]]:

@@ -85,9 +85,7 @@ class Execution:
         return int(self.result.rowcount)
 
     def places(self, outputs: tuple[int | str, ...]) -> tuple[int, ...] | None:
-        """Where columns are in the rows of the result; None when one is missing or there twice."""
-        if not any(isinstance(output, str) for output in outputs):
-            return outputs  # type: ignore[return-value] # all are ints
+        """Where columns that go by name are in the rows of the result; None when one is missing or there twice."""
         names = self.result.keys()
         keys = [str(key).lower() for key in names]
         if any(isinstance(output, str) and keys.count(output) != 1 for output in outputs):

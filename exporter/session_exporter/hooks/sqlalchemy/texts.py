@@ -1,0 +1,53 @@
+"""Values of columns as the texts that events carry: users, reasons, generations, and what JSON holds."""
+
+import json
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
+from uuid import UUID
+
+from session_exporter.core.scopes import END_REASONS
+from session_exporter.identity import SHORT_CHARS, canonical_id
+
+_WORDS_IN_PATH_MAX: Final = 16
+
+
+def end_reason(value: object) -> str:
+    """The end reason that a value names; `""` when it names none."""
+    if type(value) is str and value in END_REASONS:
+        return value
+    texts = (value.name, value.value) if isinstance(value, Enum) else (value,)
+    return next((text.lower() for text in texts if isinstance(text, str) and text.lower() in END_REASONS), "")
+
+
+def plain_text(value: object) -> str:
+    """A value of any type as text, `""` for NULL."""
+    if isinstance(value, Enum):
+        value = value.value
+    if value is None or isinstance(value, str | int | UUID | bytes):
+        return canonical_id(str(value).lower() if isinstance(value, bool) else value)
+    return canonical_id(str(value))
+
+
+def user_text(value: object) -> str:
+    """A user's id as text, `""` for NULL."""
+    if type(value) is str and len(value) <= SHORT_CHARS and value.isascii():
+        return value
+    return canonical_id(value.value if isinstance(value, Enum) else value, "user")
+
+
+def inside(value: object, path: str) -> object:
+    """What a JSON value has at a path of keys joined by dots; None when it has nothing there."""
+    if isinstance(value, str | bytes | bytearray | memoryview):
+        try:
+            value = json.loads(bytes(value) if isinstance(value, memoryview) else value)
+        except ValueError:
+            return None
+    for word in path.split(".", _WORDS_IN_PATH_MAX):
+        if isinstance(value, Mapping):
+            value = value.get(word)
+        elif isinstance(value, list | tuple) and word.isdigit() and int(word) < len(value):
+            value = value[int(word)]
+        else:
+            return None
+    return value
