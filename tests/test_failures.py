@@ -392,6 +392,21 @@ class TestOthers:
 
         assert told(raised(act)) == ("connection", "connection", False, "RuntimeError")
 
+    def test_the_sqlstate_is_that_of_the_error_and_its_causes_not_of_what_was_being_handled(self):
+        class Refused(Exception):
+            sqlstate = "23505"
+
+        def act(*, explicit: bool) -> None:
+            try:
+                raise Refused
+            except Refused as error:
+                if explicit:
+                    raise RuntimeError from error
+                raise RuntimeError  # noqa: B904 - its context is what this is about
+
+        assert error_label(raised(lambda: act(explicit=True))) == "RuntimeError 23505"
+        assert error_label(raised(lambda: act(explicit=False))) == "RuntimeError"
+
     def test_what_the_application_hides_is_not_looked_at(self):
         def act() -> None:
             try:

@@ -123,15 +123,19 @@ def is_conflict(error: BaseException) -> bool:
 def error_label(error: BaseException) -> str:
     """Name an error by its class and SQLSTATE, such as `IntegrityError 23505`: never a message or parameter."""
     name = error_text(type(error))
-    for link in _links(error):
+    # What was being handled when it was raised has a SQLSTATE of its own.
+    for link in _links(error, explicit=True):
         state = _sqlstate(link)
         if state:
             return f"{name} {state}"
     return name
 
 
-def _links(error: object) -> Iterator[BaseException]:
-    """The error and what led to it; a driver's own error comes before the one that wraps it, for it knows the code."""
+def _links(error: object, *, explicit: bool = False) -> Iterator[BaseException]:
+    """The error and what led to it; a driver's own error comes before the one that wraps it, for it knows the code.
+
+    `explicit`: only what an error names as its cause.
+    """
     seen: set[int] = set()
     link = error
     while isinstance(link, BaseException) and id(link) not in seen and len(seen) < LINKS_MAX:
@@ -141,14 +145,14 @@ def _links(error: object) -> Iterator[BaseException]:
             yield original
         seen.add(id(link))
         yield link
-        link = _before(link, original)
+        link = _before(link, original, explicit=explicit)
 
 
-def _before(link: BaseException, original: object) -> BaseException | None:
+def _before(link: BaseException, original: object, *, explicit: bool) -> BaseException | None:
     if isinstance(original, BaseException):
         # What made the driver's error is nearer than what the application was doing.
         return original.__cause__ or link.__cause__
-    return link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return link.__cause__ or (None if explicit or link.__suppress_context__ else link.__context__)
 
 
 def _by_sqlstate(error: BaseException) -> str | None:
