@@ -55,18 +55,14 @@ class Statements:
         self._texts: dict[Hashable, Found] = {}
 
     def of_compiled(self, compiled: Any) -> Found:
-        """The plans of a compiled statement; remembered by it, so that they live and die with SQLAlchemy's own cache.
-
-        Statements that SQLAlchemy compiles anew each time are known by their text, whose parameters then have the same
-        names.
-        """
+        """The plans of a compiled statement; remembered by it, so that they live as long as in SQLAlchemy's cache."""
         if not hasattr(compiled, "bind_names") or not self._may_concern(compiled):  # DDL has none
             return self._remembered(compiled, self.nothing)
-        key = (str(compiled), tuple(compiled.bind_names.values()), compiled.dialect.name)
+        if compiled.cache_key is not None:
+            return self._remembered(compiled, self._read(self._readings_of(compiled)))
+        key = _text_key(compiled)
         found = self._texts.get(key)
-        if found is None:
-            found = self._keep(key, self._readings_of(compiled))
-        return self._remembered(compiled, found)
+        return self._remembered(compiled, self._keep(key, self._readings_of(compiled)) if found is None else found)
 
     def of_text(self, sql: str) -> Found:
         """The plans of a SQL text."""
@@ -81,15 +77,18 @@ class Statements:
         return found
 
     def _keep(self, key: Hashable, readings: Callable[[], Iterable[Reading]]) -> Found:
-        plans: tuple[Plan, ...] = ()
+        while len(self._texts) >= TEXTS_MAX:
+            self._texts.pop(next(iter(self._texts), None), None)
+        found = self._texts[key] = self._read(readings)
+        return found
+
+    def _read(self, readings: Callable[[], Iterable[Reading]]) -> Found:
         try:
             plans = tuple(plan for reading in readings() for plan in self._plans(reading))
         except Exception as error:  # noqa: BLE001 - counted once; the statement says nothing then
             self._on_failure(error)
-        while len(self._texts) >= TEXTS_MAX:
-            self._texts.pop(next(iter(self._texts), None), None)
-        found = self._texts[key] = Found(self, plans) if plans else self.nothing
-        return found
+            return self.nothing
+        return Found(self, plans) if plans else self.nothing
 
     def _readings_of(self, compiled: Any) -> Callable[[], Iterable[Reading]]:
         return lambda: readings_of(compiled, self._note_uuids)
@@ -131,6 +130,15 @@ def readings_of(compiled: Any, note: Callable[[Any], None]) -> Iterable[Reading]
     if text is not None:
         return read(text)
     return () if _is_load(compiled) else tuple(read_select(_select_of(compiled), Compilation(compiled), note))
+
+
+def _text_key(compiled: Any) -> Hashable:
+    """What tells statements apart that SQLAlchemy does not cache, and compiles anew each time they are executed.
+
+    The same text has the same parameters, by the same names; who reads the result makes a difference all the same.
+    """
+    returning = bool(getattr(compiled.statement, "_returning", ()))
+    return str(compiled), tuple(compiled.bind_names.values()), compiled.dialect.name, returning, _is_load(compiled)
 
 
 def _text_of(statement: Any) -> str | None:
