@@ -28,6 +28,8 @@ OLDEST: Final = (1, 4)
 # How SQLAlchemy marks what it selects by itself to bring objects in step with a bulk update or delete.
 _SYNCHRONIZES: Final = "_sa_orm_update_options"
 
+_PSYCOPG: Final = "sqlalchemy.dialects.postgresql.psycopg"
+
 _logger = logging.getLogger("session_exporter")
 
 
@@ -100,7 +102,14 @@ class Tables:
             self._attached = True
             self._renew()
             self._detach = [settlement.install(reporter), *_listen(self), _wrap_driver_sql(self)]
+            self._detach.append(when_imported(_PSYCOPG, self._keep_rowcounts))
             reporter.register(active=True)
+
+    def _keep_rowcounts(self, _: ModuleType) -> None:
+        """Psycopg forgets how many rows were changed when its cursor is closed, as it is before `after_execute`."""
+        if self._reporter is not None:
+            with self._reporter.shield:
+                self._detach += _listen_for({"after_cursor_execute": _keep_rowcount})
 
     def _stop(self) -> None:
         self._forget()
@@ -188,17 +197,24 @@ def _of_compiled(statements: "Statements", compiled: Any) -> "Found":
 
 
 def _listen(tables: Tables) -> list[Callable[[], None]]:
+    return _listen_for({"after_execute": tables.after_execute, "handle_error": tables.handle_error})
+
+
+def _listen_for(listeners: dict[str, Callable[..., None]]) -> list[Callable[[], None]]:
     from sqlalchemy import event  # noqa: PLC0415 - never imported unless the application has
     from sqlalchemy.engine import Engine  # noqa: PLC0415 - as above
 
-    listeners: dict[str, Callable[..., None]] = {
-        "after_execute": tables.after_execute,
-        "handle_error": tables.handle_error,
-    }
     # Of the class: engines that exist already have it as well.
     for name, listener in listeners.items():
         event.listen(Engine, name, listener)
     return [partial(event.remove, Engine, name, listener) for name, listener in listeners.items()]
+
+
+def _keep_rowcount(  # noqa: PLR0917 - SQLAlchemy's signature
+    _: Any, cursor: Any, __: Any, ___: Any, context: Any, ____: Any
+) -> None:
+    if context.isinsert or context.is_text:
+        context._session_exporter_rowcount = getattr(cursor, "rowcount", -1)  # noqa: SLF001 - nobody else's name
 
 
 def _wrap_driver_sql(tables: Tables) -> Callable[[], None]:

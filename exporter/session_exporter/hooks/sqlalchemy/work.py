@@ -82,7 +82,8 @@ class Execution:
             return len(context.returned_default_rows or ())
         if context.executemany and not context.dialect.supports_sane_multi_rowcount:
             return -1
-        return int(self.result.rowcount)
+        rowcount = int(self.result.rowcount)
+        return rowcount if rowcount >= 0 else getattr(context, "_session_exporter_rowcount", rowcount)
 
     def places(self, outputs: tuple[int | str, ...]) -> tuple[int, ...] | None:
         """Where columns that go by name are in the rows of the result; None when one is missing or there twice."""
