@@ -396,16 +396,10 @@ class TestOthers:
         class Refused(Exception):
             sqlstate = "23505"
 
-        def act(*, explicit: bool) -> None:
-            try:
-                raise Refused
-            except Refused as error:
-                if explicit:
-                    raise RuntimeError from error
-                raise RuntimeError  # noqa: B904 - its context is what this is about
-
-        assert error_label(raised(lambda: act(explicit=True))) == "RuntimeError 23505"
-        assert error_label(raised(lambda: act(explicit=False))) == "RuntimeError"
+        caused, interrupted = RuntimeError(), RuntimeError()
+        caused.__cause__ = interrupted.__context__ = Refused()
+        assert error_label(caused) == "RuntimeError 23505"
+        assert error_label(interrupted) == "RuntimeError"
 
     def test_what_the_application_hides_is_not_looked_at(self):
         def act() -> None:
