@@ -74,6 +74,19 @@ def test_an_engine_made_before_is_watched_and_none_after_uninstalling(
     assert journal.hooks == {"sqlalchemy": False}
 
 
+def test_a_second_engine_gets_to_know_its_database_in_peace(
+    make_engine: Any, tracker: SessionTracker, journal: Recorder
+):
+    uninstall = map_table("chats", tracker=tracker)
+    for _ in range(2):
+        engine = make_engine()
+        Base.metadata.create_all(engine)
+        _insert(engine, chats, id=f"{id(engine)}")
+    uninstall()
+    assert kinds(journal) == ["created"] * 2
+    assert not journal.errors
+
+
 def test_one_table_may_keep_several_kinds_of_sessions(database: Engine, tracker: SessionTracker, journal: Recorder):
     uninstall = install_tables(
         [

@@ -39,7 +39,7 @@ class Book:
         """The buffer of the transaction that is open there."""
         if self.reporter is not None:
             with self.reporter.shield:
-                buffer: Buffer | None = owner.info.get(KEY)
+                buffer: Buffer | None = _info(owner).get(KEY)
                 return None if buffer is None or buffer.over else buffer
         return None
 
@@ -47,7 +47,7 @@ class Book:
         """The same, for whoever ends the transaction: the next one finds nothing there."""
         if self.reporter is not None:
             with self.reporter.shield:
-                buffer: Buffer | None = owner.info.pop(KEY, None)
+                buffer: Buffer | None = _info(owner).pop(KEY, None)
                 return None if buffer is None or buffer.over else buffer
         return None
 
@@ -68,7 +68,7 @@ class Book:
         if self.reporter is not None:
             with self.reporter.shield:
                 if getattr(_driver_connection(owner), "in_transaction", False) is True:
-                    owner.info[KEY] = buffer
+                    _info(owner)[KEY] = buffer
                     return
         buffer.undo()
 
@@ -106,3 +106,15 @@ def _driver_connection(owner: Any) -> Any:
     """The driver's own, of a pooled connection, also a detached one, or its record; asynchronous ones are adapted."""
     connection = owner.dbapi_connection
     return getattr(connection, "driver_connection", connection)
+
+
+def _info(owner: Any) -> dict[str, Any]:
+    """What a connection, or its record, keeps for others.
+
+    The stand-in that SQLAlchemy uses while it gets to know a database keeps nothing: nobody else uses it.
+    """
+    try:
+        info: dict[str, Any] = owner.info
+    except NotImplementedError:
+        return {}
+    return info
