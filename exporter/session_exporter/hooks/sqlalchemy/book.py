@@ -115,6 +115,6 @@ def _info(owner: Any) -> dict[str, Any]:
     """
     try:
         info: dict[str, Any] = owner.info
-    except NotImplementedError:
+    except (AttributeError, NotImplementedError):
         return {}
     return info
