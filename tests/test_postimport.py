@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from session_exporter.postimport import when_imported
+from session_exporter.postimport import at_each_import, when_imported
 
 
 @pytest.fixture
@@ -51,6 +51,20 @@ def test_what_is_forgotten_before_does_not_happen(module: Callable[[str], str]) 
     assert seen == []
 
 
+def test_a_module_is_acted_on_each_time_it_is_executed(module: Callable[[str], str]) -> None:
+    name, seen = module("value = 7"), []
+    forget = at_each_import(name, seen.append)
+    found = importlib.import_module(name)
+    at_each_import("json", seen.append)()
+    importlib.reload(found)
+    del sys.modules[name]
+    anew = importlib.import_module(name)
+    assert seen == [found, sys.modules["json"], found, anew]
+    forget()
+    importlib.reload(anew)
+    assert len(seen) == 4
+
+
 def test_an_import_that_fails_is_followed_by_one_that_does_not(module: Callable[[str], str]) -> None:
     name, seen = module("import sys\nif not getattr(sys, 'mended', False): raise ValueError"), []
     when_imported(name, seen.append)
@@ -66,7 +80,7 @@ def test_an_import_that_fails_is_followed_by_one_that_does_not(module: Callable[
 
 def test_a_module_that_asks_for_itself_is_acted_on_as_far_as_it_is_there(module: Callable[[str], str]) -> None:
     name = module(
-        "from session_exporter.postimport import when_imported\n"
+        "from session_exporter.postimport import at_each_import, when_imported\n"
         "first, seen = 1, []\n"
         "when_imported(__name__, lambda found: seen.append(found.first))\n"
     )
@@ -75,7 +89,7 @@ def test_a_module_that_asks_for_itself_is_acted_on_as_far_as_it_is_there(module:
 
 def test_one_who_comes_while_an_awaited_module_is_imported_waits_for_its_end(module: Callable[[str], str]) -> None:
     name = module(
-        "from session_exporter.postimport import when_imported\n"
+        "from session_exporter.postimport import at_each_import, when_imported\n"
         "seen = []\n"
         "when_imported(__name__, lambda found: seen.append(found.last))\n"
         "last = 'whole'\n"
@@ -142,7 +156,7 @@ def test_a_module_that_does_not_exist_is_missing_as_ever() -> None:
 
 def test_waiting_for_a_module_imports_nothing_that_a_program_may_want_to_replace_first() -> None:
     program = (
-        "import sys; from session_exporter.postimport import when_imported; when_imported('app', print);"
+        "import sys; from session_exporter.postimport import at_each_import, when_imported; when_imported('app', print);"
         "print([name for name in ('wrapt', 'asyncio', 'ssl', 'socket', 'selectors') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -47,10 +47,11 @@ class Call:
         self.scope = scope
 
     def __enter__(self) -> Self:
+        if self._token is not None or self.ended:  # once is all: around itself it would never end
+            return self
         outer = current_call.get()
         while outer is not None and outer.ended:  # as a chain of jobs leaves behind that each began in the one before
             outer = outer._outer  # noqa: SLF001 - of the same class
-        self.ended = False
         self._outer = outer
         self._token = current_call.set(self)
         return self

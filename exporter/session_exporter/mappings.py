@@ -73,14 +73,18 @@ class CallMapping:
     """A function to wrap.
 
     Paths are words joined by dots: keys, attributes and indices. The first word of a path is a parameter of the
-    function, or `self`, or `result`; a `session` (and `created_at`) whose first word is none of these starts at the
-    result, and with `kind` `end` or `bind` likewise where there is no such parameter.
+    function, or `self`, or `result`: what it returns, or yields first. A `session` (and `created_at`) starts at the
+    result without saying so, and a `session` is read from the parameter of that name where the result has nothing of
+    it; with `kind` `end` or `bind` the parameter comes first. What an object has not loaded from its database is not
+    loaded for it; but for the primary key, it is nothing then.
+
+    A function that raises has done nothing: whatever an `end` returns, it has ended the session.
 
     Attributes:
         call: `module:function` or `module:Class.method`.
         kind: `create`, `get`, `get_or_create`, `end` or `bind`.
         scope: The kind of session.
-        session: Path of the session's id; `""` with the result itself for an id.
+        session: Path of the session's id; `""` where the result itself is the id, and for `bind` where there is none.
         user: Path of the user's id; `""` for the user of the request.
         key: Path of the device, app or thread.
         created_at: Path of when the session was created.

@@ -40,7 +40,7 @@ class Sighting(NamedTuple):
 class Invocation(Call):
     """One call of a wrapped function, for one plan.
 
-    Between `enter` and one of `leave`, `detach`, `fail` and `finish` it is the call that statements find around them.
+    Between `enter` and one of `resumed`, `detach`, `fail` and `finish` it is the call that statements find around them.
 
     Args:
         plan: How it is judged.
@@ -86,9 +86,16 @@ class Invocation(Call):
             self.__enter__()
 
     def leave(self) -> None:
-        """Interrupt it: what happens now does not belong to it."""
+        """End it without a word."""
         if self.plan.surrounds:
             self.__exit__(None, None, None)
+
+    def resumed(self) -> "Invocation":
+        """Leave it for another one, which is to be entered when what the function has made begins to run."""
+        self.leave()
+        later = Invocation(self.plan, self.instance, self.args, self.kwargs)
+        later._found, later._made, later.sightings = self._found, self._made, self.sightings
+        return later
 
     def detach(self) -> None:
         """Leave it running on its own, in another task: what happens there still belongs to it."""

@@ -39,11 +39,13 @@ class Several:
             with self._shield:
                 call.enter()
 
-    def leave(self) -> None:
-        """Interrupt it."""
+    def resumed(self) -> "Several":
+        """Leave it for another one."""
+        later = []
         for call in reversed(self._calls):
             with self._shield:
-                call.leave()
+                later.append(call.resumed())
+        return Several(later[::-1], self._shield)
 
     def detach(self) -> None:
         """Leave it running on its own."""
@@ -128,8 +130,7 @@ class Calls:
                 run.detach()
                 result.add_done_callback(_Settled(run, self._shield))
             elif type(result) in _LATER or hasattr(type(result), "throw"):
-                run.leave()
-                return self._later(run, result)
+                return self._later(run.resumed(), result)
             else:
                 run.finish(result)
         return result
