@@ -94,7 +94,11 @@ def watch(tracker: SessionTracker) -> Iterator[Callable[..., None]]:
     undo = []
 
     def watch(name: str, kind: str, **more: Any) -> None:
-        undo.append(instrument(f"shop:{name}", kind=kind, user="user.name", session="id", tracker=tracker, **more))
+        undo.append(
+            instrument(
+                f"shop:{name}", kind=kind, user="user.name", key="user.name", session="id", tracker=tracker, **more
+            )
+        )
 
     yield watch
     for each in undo:

@@ -8,7 +8,7 @@ from session_exporter import pending
 from session_exporter.ambient import Call, call_of, current_call
 from session_exporter.failures import create_failure, is_conflict
 from session_exporter.hooks.call_paths import PathError
-from session_exporter.identity import canonical_id
+from session_exporter.identity import SHORT_CHARS, canonical_id
 from session_exporter.moments import moment_us
 from session_exporter.reporter import LOOKED_UP, OBSERVED, Surroundings
 
@@ -81,9 +81,11 @@ class Invocation(Call):
             self._read_owner(None)
         self.started_ns = perf_counter_ns()
         if plan.surrounds:
-            if current_call.get() is not None:
+            if current_call.get() is None:
+                self._token = current_call.set(self)  # all that `__enter__` does then
+            else:
                 self.outermost = call_of(self.scope)
-            self.__enter__()
+                self.__enter__()
 
     def leave(self) -> None:
         """End it without a word."""
@@ -129,20 +131,19 @@ class Invocation(Call):
 
     def session(self, result: Any) -> str:
         """The session's id, `""` when there is none."""
-        read = self.plan.session
-        if read is None:
+        plan = self.plan
+        if plan.session is None:
             return ""
         if result is not None and type(result) in _CONTAINERS and not result:
             result = None
-        return canonical_id(read(self.instance, self.args, self.kwargs, result), "session")
-
-    def session_got(self, result: Any) -> str:
-        """The id of the session that was got, `""` when none was: what was asked for tells nothing then."""
-        if result is None or (type(result) in _CONTAINERS and not result):
+        if result is None and plan.asks:
             return ""
-        session = self.session(result)
+        found = plan.session(self.instance, self.args, self.kwargs, result)
+        if type(found) is str and found and len(found) <= SHORT_CHARS and found.isascii():
+            return found
+        session = canonical_id(found, "session")
         if not session:
-            self.miss(result)
+            self._count_miss(result)
         return session
 
     @property
@@ -150,10 +151,10 @@ class Invocation(Call):
         """Whether it belongs to no other call, and nothing was found or made inside of it."""
         return self.outermost is None and self._found is None and self._made is None and self.sightings is None
 
-    def miss(self, result: Any) -> None:
+    def _count_miss(self, result: Any) -> None:
         """Count a result in which the path of the session finds nothing, unless it is one that has no id yet."""
         path = self.plan.mapping.session
-        if path and result is not None and not _is_empty(result) and not _is_new(result):
+        if path and result is not None and not _is_new(result):
             said = f"{self.plan.mapping.call}: session: {path!r} found nothing in a {type(result).__name__}"
             self.plan.reporter.count_failure(PathError(said))
 
@@ -240,10 +241,6 @@ class Invocation(Call):
                 self.key = canonical_id(readers.key(self.instance, self.args, self.kwargs, result), "key")
         except Exception as error:  # noqa: BLE001 - counted; the event is worth recording without it
             self.plan.reporter.count_failure(error)
-
-
-def _is_empty(result: Any) -> bool:
-    return type(result) in _CONTAINERS and not result
 
 
 def _is_new(result: Any) -> bool:

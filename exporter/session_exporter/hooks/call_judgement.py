@@ -27,7 +27,10 @@ class Plan:
         readers: What is read of each call.
         early: Whether user and key are read before the function runs, which may change its arguments.
         late: Whether they are read afterwards.
+        session: Reads the session of a call.
+        dated: Whether a result says when the session was created.
         judge: Reports what a call that returned tells.
+        asks: Whether no result means that no session was found, whatever was asked for.
         makes: Whether an error means that a create failed.
         surrounds: Whether statements inside of a call belong to it. What binds a user is no call about a session.
 
@@ -43,14 +46,18 @@ class Plan:
         self.early = self.readers.early
         self.session = self.readers.session
         self.late = not self.early and bool(mapping.user or mapping.key)
+        self.dated = bool(mapping.created_at)
         self.judge = _JUDGES[mapping.kind]
+        self.asks = mapping.kind in ("get", "get_or_create")
         self.makes = mapping.kind in ("create", "get_or_create")
         self.surrounds = mapping.kind != "bind"
 
 
 def _judge_get(call: Invocation, result: Any, took_us: int) -> None:
-    session = call.session_got(result)
-    if call.outermost is not None:
+    session = call.session(result)
+    if call.is_alone:
+        call.looked_up(session, took_us)
+    elif call.outermost is not None:
         if session:
             call.outermost.found.add(session)
     elif (created_at_us := call.take(session)) is not None:
@@ -60,12 +67,12 @@ def _judge_get(call: Invocation, result: Any, took_us: int) -> None:
 
 
 def _judge_get_or_create(call: Invocation, result: Any, took_us: int) -> None:
-    session = call.session_got(result)
+    session = call.session(result)
     if call.is_alone:
         if not session or pending.is_pending(call.scope, session):
             call.looked_up("", took_us)
         else:
-            call.observed(session, call.created_at_us(result) if call.plan.readers.created_at else 0, took_us)
+            call.observed(session, call.created_at_us(result) if call.plan.dated else 0, took_us)
         return
     holder = call.outermost or call
     inner_us = call.take(session)
@@ -84,7 +91,6 @@ def _judge_get_or_create(call: Invocation, result: Any, took_us: int) -> None:
 def _judge_create(call: Invocation, result: Any, _took_us: int) -> None:
     session = call.session(result)
     if not session:
-        call.miss(result)
         return
     holder = call.outermost or call
     made = session in holder.made
@@ -102,8 +108,6 @@ def _judge_end(call: Invocation, result: Any, _took_us: int) -> None:
     session = call.session(result)
     if session:
         call.plan.reporter.ended(session, reason=call.plan.mapping.reason, **call.about())
-    else:
-        call.miss(result)
 
 
 def _judge_bind(call: Invocation, result: Any, _took_us: int) -> None:

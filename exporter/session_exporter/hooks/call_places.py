@@ -190,6 +190,8 @@ def _by_name(function: Any) -> Any:
 class _Unique:
     """What copies and pickles of a wrapped function have in common with those of a function: there is only one."""
 
+    __slots__ = ()  # or it would bring a `__dict__` of its own, where that of the function belongs
+
     def __copy__(self) -> Any:
         return self
 
