@@ -156,7 +156,7 @@ def test_a_module_that_does_not_exist_is_missing_as_ever() -> None:
 
 def test_waiting_for_a_module_imports_nothing_that_a_program_may_want_to_replace_first() -> None:
     program = (
-        "import sys; from session_exporter.postimport import at_each_import, when_imported; when_imported('app', print);"
+        "import sys; from session_exporter.postimport import when_imported; when_imported('app', print);"
         "print([name for name in ('wrapt', 'asyncio', 'ssl', 'socket', 'selectors') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
