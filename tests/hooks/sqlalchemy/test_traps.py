@@ -257,3 +257,28 @@ def test_requests_of_tasks_that_run_at_once_are_not_mixed_up(
     assert sorted((event.session, event.request, event.user) for event in made) == [
         (f"r{number}", f"r{number}", f"user of r{number}") for number in range(5)
     ]
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.RemovedIn20Warning" if IS_14 else "default")
+def test_engines_of_the_old_kind_commit_by_themselves_and_take_plain_text(make_engine: Any, journal: Recorder):
+    engine = make_engine(future=False)
+    engine.execute("insert into chats (id, status) values ('a', 'active')")
+    assert created(journal) == ["a"]
+    engine.execute(sa.insert(chats).values(id="b"))
+    assert created(journal) == ["a", "b"]
+    assert engine.execute("select * from chats where id = 'a'").fetchall()
+    with engine.begin() as connection:
+        connection.execute("delete from chats where id = 'a'")
+        assert kinds(journal) == ["created", "created", "looked_up"]
+    assert kinds(journal) == ["created", "created", "looked_up", "ended"]
+
+
+def test_a_long_statement_cache_or_none_changes_nothing(make_engine: Any, journal: Recorder):
+    engine = make_engine().execution_options(compiled_cache=None)
+    for _ in range(2):
+        with orm.Session(engine, future=True) as session:
+            chat = session.get(Chat, "a") or Chat(id="a")
+            session.add(chat)
+            session.commit()
+            assert chat.status == "active"
+    assert told(journal) == [("looked_up", "", ""), ("created", "a", ""), ("looked_up", "a", "")]

@@ -210,9 +210,7 @@ def _listen_for(listeners: dict[str, Callable[..., None]]) -> list[Callable[[], 
     return [partial(event.remove, Engine, name, listener) for name, listener in listeners.items()]
 
 
-def _keep_rowcount(  # noqa: PLR0917 - SQLAlchemy's signature
-    _: Any, cursor: Any, __: Any, ___: Any, context: Any, ____: Any
-) -> None:
+def _keep_rowcount(_: Any, cursor: Any, __: Any, ___: Any, context: Any, ____: Any) -> None:
     if context.isinsert or context.is_text:
         context._session_exporter_rowcount = getattr(cursor, "rowcount", -1)  # noqa: SLF001 - nobody else's name
 

@@ -9,15 +9,16 @@ from uuid import UUID
 from session_exporter.core.scopes import END_REASONS
 from session_exporter.identity import SHORT_CHARS, canonical_id
 
+_REASONS: Final = frozenset(END_REASONS)
 _WORDS_IN_PATH_MAX: Final = 16
 
 
 def end_reason(value: object) -> str:
     """The end reason that a value names; `""` when it names none."""
-    if type(value) is str and value in END_REASONS:
-        return value
-    texts = (value.name, value.value) if isinstance(value, Enum) else (value,)
-    return next((text.lower() for text in texts if isinstance(text, str) and text.lower() in END_REASONS), "")
+    if isinstance(value, Enum):
+        return end_reason(value.name) or ("" if isinstance(value.value, Enum) else end_reason(value.value))
+    reason = value.lower() if isinstance(value, str) else ""
+    return reason if reason in _REASONS else ""
 
 
 def plain_text(value: object) -> str:

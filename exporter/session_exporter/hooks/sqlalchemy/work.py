@@ -43,6 +43,8 @@ class Work:
 
 def work_of(connection: "Connection") -> Work:
     """What the transaction that a connection is in has done so far."""
+    if connection.closed:
+        return Work(None)
     transaction = settlement.transaction_of(connection)
     info = connection.info
     work: Work | None = info.get(_KEY)
@@ -132,7 +134,10 @@ class Deeds:
         self._later: set[str] = set()
         self._at_us = 0
         self._is_over = False
-        settlement.defer(connection, self._commit, self._undo)
+        if connection.closed:  # by 1.4, which has committed what an engine executed
+            self._commit(table.reporter.now_us())
+        else:
+            settlement.defer(connection, self._commit, self._undo)
 
     def add(self, deed: Deed) -> None:
         """Note one; reported at once when the transaction has been committed meanwhile."""
