@@ -83,11 +83,11 @@ class Reporter:
         """Count one failure of the hook, and log it now and then unless the hook has `told` of it."""
         self._outlet.count_failure(self.hook, error, told=told)
 
-    def surroundings(self) -> Surroundings:
-        """What surrounds the caller now."""
+    def surroundings(self, skipped: int = 0) -> Surroundings:
+        """What surrounds the caller now; the first `skipped` frames, from the caller on, are this package's own."""
         try:
             trace = trace_id(self.count_failure) if OPENTELEMETRY in sys.modules else _NO_TRACE
-            return Surroundings(None if current.get() is None else current_request(), trace, call_sites())
+            return Surroundings(None if current.get() is None else current_request(), trace, call_sites(1 + skipped))
         except Exception:  # counted by the shield, which takes long to enter when nothing is wrong
             with self.shield:
                 raise

@@ -9,7 +9,7 @@ from session_exporter.hooks.sqlalchemy.mapped import MappedTable, Record, Return
 from session_exporter.hooks.sqlalchemy.pinned import PinnedIds, single_values
 from session_exporter.hooks.sqlalchemy.readings import Reading
 from session_exporter.hooks.sqlalchemy.results import watch_rows
-from session_exporter.hooks.sqlalchemy.work import IDS_MAX, Execution, Work, work_of
+from session_exporter.hooks.sqlalchemy.work import IDS_MAX, OWN_FRAMES, Execution, Work, work_of
 from session_exporter.reporter import NOWHERE
 
 
@@ -83,7 +83,7 @@ class _Finding:
         self._connection = execution.connection
         self._call = call_of(table.scope)
         self._work: Work = work_of(execution.connection)
-        self._where = NOWHERE if self._call is not None else table.reporter.surroundings()
+        self._where = NOWHERE if self._call is not None else table.reporter.surroundings(OWN_FRAMES)
         self._session = ""
         self._row: Any = None
         self._inactive = ""

@@ -19,6 +19,9 @@ _KEY: Final = "session_exporter.work"
 # Ids of one transaction that are remembered; a bulk load beyond it is reported all the same.
 IDS_MAX: Final = 10_000
 
+# Between SQLAlchemy and where surroundings are asked for: the listener, the plan, and what it makes.
+OWN_FRAMES: Final = 3
+
 CREATED, SEEN, ROW_MADE, LOST, NAMED, RESTARTED = range(6)
 
 
@@ -129,7 +132,7 @@ class Deeds:
     def __init__(self, table: MappedTable, connection: "Connection", work: Work) -> None:
         self.table = table
         self.work = work
-        self.where: Surroundings = table.reporter.surroundings()
+        self.where: Surroundings = table.reporter.surroundings(OWN_FRAMES)
         self._deeds: list[Deed] = []
         self._later: set[str] = set()
         self._at_us = 0
