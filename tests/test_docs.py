@@ -11,6 +11,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +27,9 @@ BLOCK = re.compile(
     r"(?:^<!-- not run: (?P<why>[^\n]+) -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
 )
 FILE_NAME = re.compile(r"# ([\w.-]+\.\w+)\n")
-PORT = "9897"
+# Of the sidecar, and of applications. They may be taken here, and tests run beside each other: others stand in.
+PORTS = ("9897", "8000")
+FIND_SESSIONS = "docs/howto/find-sessions.md"
 DEADLINE_S = 90.0
 # Examples run in directories of their own, where a relative path would lead nowhere.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PROJECT / "exporter")}
@@ -63,10 +67,13 @@ def with_kind(kind: str) -> dict[str, Block]:
 
 
 @pytest.fixture
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+def free_ports() -> dict[str, str]:
+    """For each port of the documents one that is free."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in PORTS]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return {port: str(probe.getsockname()[1]) for port, probe in zip(PORTS, probes, strict=True)}
 
 
 PROGRAMS = {
@@ -80,10 +87,10 @@ PROGRAMS = {
 
 
 @pytest.fixture
-def programs(tmp_path_factory, free_port) -> Path:
+def programs(tmp_path_factory, free_ports) -> Path:
     """A directory with the programs of the documents, which run by this interpreter."""
     directory = tmp_path_factory.mktemp("bin")
-    commands = {name: f'-c "{program.format(port=free_port)}"' for name, program in PROGRAMS.items()}
+    commands = {name: f'-c "{program.format(port=free_ports["9897"])}"' for name, program in PROGRAMS.items()}
     for name, arguments in {**commands, "python": ""}.items():
         path = directory / name
         path.write_text(f'#!/bin/sh\nexec {sys.executable} {arguments} "$@"\n')
@@ -91,14 +98,15 @@ def programs(tmp_path_factory, free_port) -> Path:
     return directory
 
 
-def run_shell(script: str, directory: Path, programs: Path, port: str) -> str:
-    """Run commands as somebody types them; returns what they print.
-
-    The port of the documents is replaced: it may be taken here, and tests run beside each other.
-    """
-    environment = {**ENVIRONMENT, "PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(directory)}
+def run_shell(script: str, directory: Path, programs: Path, ports: Mapping[str, str]) -> str:
+    """Run commands as somebody types them; returns what they print."""
+    # Servers of applications are installed beside the interpreter.
+    path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**ENVIRONMENT, "PATH": path, "HOME": str(directory)}
+    for port, free in ports.items():
+        script = re.sub(rf"\b{port}\b", free, script)
     with subprocess.Popen(
-        ["bash", "-c", f"set -o pipefail -m\n{script}".replace(PORT, port)],
+        ["bash", "-c", f"set -o pipefail -m\n{script}"],
         cwd=directory,
         env=environment,
         stdout=subprocess.PIPE,
@@ -136,9 +144,9 @@ def shell_of(name: str) -> str:
 
 
 @pytest.mark.e2e
-def test_the_tutorial_finds_the_race_and_then_does_not(tmp_path, programs, free_port) -> None:
+def test_the_tutorial_finds_the_race_and_then_does_not(tmp_path, programs, free_ports) -> None:
     save_files("docs/tutorial.md", tmp_path)
-    printed = run_shell(shell_of("docs/tutorial.md"), tmp_path, programs, free_port)
+    printed = run_shell(shell_of("docs/tutorial.md"), tmp_path, programs, free_ports)
     racy, repaired = printed.split("SESSION MANAGEMENT METRICS")[1:]
     for text, words in {
         racy: ["Sessions Created: 4", "Reused: 58", "Duplicate Creates: 2", "BELOW TARGET", "exit code 1"],
@@ -153,26 +161,38 @@ def test_the_tutorial_finds_the_race_and_then_does_not(tmp_path, programs, free_
 
 def shape(line: str) -> str:
     """A line of output without what differs from run to run."""
-    line = re.sub(r"(duplicates by cause: same_request).*", r"\1", line)
-    return re.sub(r" +", " ", re.sub(r"[0-9a-f]*\d[0-9a-f]*", "N", line)).replace("@" + socket.gethostname(), "@vm")
+    line = re.sub(r"(duplicates by cause: same_request).*", r"\1", line.replace(f"@{socket.gethostname()}", "@vm"))
+    return re.sub(r" +", " ", re.sub(r"[0-9a-f]*\d[0-9a-f]*", "N", line))
 
 
 @pytest.mark.e2e
-def test_the_demo_prints_what_the_readme_shows(tmp_path, programs, free_port) -> None:
-    printed = {shape(line) for line in run_shell("session-exporter demo", tmp_path, programs, free_port).splitlines()}
+def test_the_demo_prints_what_the_readme_shows(tmp_path, programs, free_ports) -> None:
+    printed = {shape(line) for line in run_shell("session-exporter demo", tmp_path, programs, free_ports).splitlines()}
     [picture] = [block for block in BLOCKS["README.md"] if block.text.startswith("$ make demo\n")]
     shown = [line for line in picture.text.splitlines()[1:] if line != "[...]"]
     assert [line for line in shown if shape(line) not in printed] == []
 
 
-def test_the_commands_of_the_other_documents_run(tmp_path, programs, free_port) -> None:
+@pytest.mark.e2e
+def test_sessions_that_nobody_reports_are_found_as_the_document_shows(tmp_path, programs, free_ports) -> None:
+    save_files(FIND_SESSIONS, tmp_path)
+    printed = run_shell(shell_of(FIND_SESSIONS), tmp_path, programs, free_ports)
+    shapes = {shape(line) for line in printed.splitlines()}
+    blocks = [block.text for block in BLOCKS[FIND_SESSIONS] if not block.kind]
+    shown = [line for text in blocks for line in text.splitlines() if line != "[...]"]
+    assert [line for line in shown if shape(line) not in shapes] == [], printed
+    sites = set(re.findall(r"\bapp\.py:\d+:\w+", "\n".join(shown)))
+    assert set(re.findall(r"\bapp\.py:\d+:\w+", printed)) == sites
+
+
+def test_the_commands_of_the_other_documents_run(tmp_path, programs, free_ports) -> None:
     for name in TO_RUN:
         script = "\n".join(line for line in shell_of(name).splitlines() if not line.startswith("make "))
-        if name != "docs/tutorial.md" and script:
+        if name not in {"docs/tutorial.md", FIND_SESSIONS} and script:
             directory = tmp_path / name.replace("/", "-")
             directory.mkdir()
             save_files(name, directory)
-            run_shell(script, directory, programs, free_port)
+            run_shell(script, directory, programs, free_ports)
 
 
 def test_every_make_target_of_the_documents_exists() -> None:
