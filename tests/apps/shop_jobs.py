@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import sys
 
-from shop import served
+from booth import served
 
 
 def job(user: str) -> None:

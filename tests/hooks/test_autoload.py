@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import shop
+import booth
 from journals import Journal
 from recorder import Recorder
 
@@ -18,7 +18,7 @@ from session_exporter.tracker import SessionTracker
 
 Install = Callable[..., Callable[[], None]]
 
-CALLS = (CallMapping("shop:open_session", kind="create", scope="chat", user="user", session="id"),)
+CALLS = (CallMapping("booth:open_session", kind="create", scope="chat", user="user", session="id"),)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def sessions(recorder: Recorder) -> list[str]:
 def test_a_section_is_installed_by_its_hook(install, tracker, recorder) -> None:
     install(Config(calls=CALLS), tracker)
     assert sessions(recorder) == []
-    assert [shop.open_session("u")["id"]] == sessions(recorder)
+    assert [booth.open_session("u")["id"]] == sessions(recorder)
     assert recorder.hooks == {"autoload": True, "calls": True}
 
 
@@ -85,14 +85,14 @@ def test_the_worker_is_visible_at_once(install, tracker, recorder) -> None:
 def test_installed_twice_it_reports_once(install, tracker, recorder) -> None:
     install(Config(calls=CALLS), tracker)
     install(Config(calls=CALLS), tracker)
-    assert [shop.open_session("u")["id"]] == sessions(recorder)
+    assert [booth.open_session("u")["id"]] == sessions(recorder)
 
 
 def test_removed_it_reports_nothing(install, tracker, recorder) -> None:
     uninstall = install(Config(calls=CALLS), tracker)
     uninstall()
     uninstall()
-    shop.open_session("u")
+    booth.open_session("u")
     assert sessions(recorder) == []
     assert recorder.hooks == {"autoload": False, "calls": False}
 
@@ -102,7 +102,7 @@ def test_a_section_that_is_broken_is_counted_and_named_and_the_others_work(
 ) -> None:
     monkeypatch.setitem(sys.modules, "session_exporter.hooks.stores", None)
     install(Config(calls=CALLS, stores=(StoreMapping("session:*"),)), tracker)
-    assert [shop.open_session("u")["id"]] == sessions(recorder)
+    assert [booth.open_session("u")["id"]] == sessions(recorder)
     assert recorder.errors == {"autoload": 1}
     assert recorder.hooks["autoload"] is False
     [message] = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
@@ -125,7 +125,7 @@ def test_its_own_tracker_keeps_to_the_configured_directory_and_limits(install, j
     settings = JournalSettings(journal.directory, worker_limit_bytes=512 << 10, directory_limit_bytes=512 << 10)
     uninstall = install(Config(journal=settings, calls=CALLS))
     for _ in range(20_000):
-        shop.open_session("u")
+        booth.open_session("u")
     [control] = journal.controls()
     assert sum(control.lost.values()) > 0
     assert {reason for reason, _ in control.lost} <= {"worker_limit", "directory_limit"}
@@ -148,7 +148,7 @@ def test_the_environments_directory_wins_over_the_configured_one(install, journa
 def test_a_directory_that_cannot_be_made_leaves_the_application_alone(install, tmp_path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     uninstall = install(Config(journal=JournalSettings(tmp_path / "file" / "journal"), calls=CALLS))
-    assert shop.open_session("u")["id"].startswith("u-")
+    assert booth.open_session("u")["id"].startswith("u-")
     uninstall()
 
 

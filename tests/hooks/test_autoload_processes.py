@@ -21,7 +21,7 @@ from session_exporter.core.events import Created
 
 pytestmark = pytest.mark.integration
 
-CALLS = '  - {call: "shop:open_session", kind: create, scope: chat, user: user, session: id}\n'
+CALLS = '  - {call: "booth:open_session", kind: create, scope: chat, user: user, session: id}\n'
 ON_PATH = {"PYTHONPATH": f"{APPS}{os.pathsep}{SOURCES}"}
 Truth = dict[int, set[str]]
 
@@ -119,7 +119,7 @@ def printed(text: str) -> Truth:
 
 def gunicorn(*options: str) -> list[str]:
     command = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--workers", "2", *options]
-    return [*command, "--no-control-socket", "shop:wsgi"]
+    return [*command, "--no-control-socket", "booth:wsgi"]
 
 
 @pytest.mark.parametrize("options", [[], ["--preload"]], ids=["workers import", "the master imports"])
@@ -151,7 +151,7 @@ def test_gunicorn_ends_as_it_is_told(serve) -> None:
 
 def test_workers_of_uvicorn_record_what_they_create(serve, journal) -> None:
     options = ["--host", "127.0.0.1", "--port", "0", "--workers", "2", "--lifespan", "off"]
-    server = serve(sys.executable, "-m", "uvicorn", "shop:asgi", *options)
+    server = serve(sys.executable, "-m", "uvicorn", "booth:asgi", *options)
     server.keep_asking(workers=2)
     assert created(journal) == server.truth
     assert server.process.pid not in created(journal)
@@ -172,7 +172,7 @@ def test_processes_of_every_kind_record_what_they_create(form, method, config, j
 
 def test_a_script_that_names_its_interpreter_records_what_it_creates(config, journal, tmp_path) -> None:
     script = tmp_path / "open-a-session"
-    script.write_text(f"#!{sys.executable}\nimport shop\nprint(shop.served('u').decode())\n", encoding="utf-8")
+    script.write_text(f"#!{sys.executable}\nimport shop\nprint(booth.served('u').decode())\n", encoding="utf-8")
     script.chmod(0o755)
     done = hooked(config, script, **ON_PATH)
     assert created(journal) == printed(done.stdout) != {}
@@ -180,8 +180,8 @@ def test_a_script_that_names_its_interpreter_records_what_it_creates(config, jou
 
 def test_subprocesses_record_what_they_create(config, journal) -> None:
     script = (
-        "import subprocess, sys; import shop; print(shop.served('parent').decode(), flush=True);"
-        "subprocess.run([sys.executable, '-c', \"import shop; print(shop.served('child').decode())\"], check=True)"
+        "import subprocess, sys; import booth; print(booth.served('parent').decode(), flush=True);"
+        "subprocess.run([sys.executable, '-c', \"import booth; print(booth.served('child').decode())\"], check=True)"
     )
     done = hooked(config, sys.executable, "-c", script, **ON_PATH)
     truth = printed(done.stdout)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 INSTRUMENT = [sys.executable, "-c", "from opentelemetry.instrumentation.auto_instrumentation import run; run()"]
 PROGRAM = """
-import json, os, shop
+import json, os, booth
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -29,8 +29,8 @@ provider = TracerProvider()
 provider.add_span_processor(SimpleSpanProcessor(spans))
 trace.set_tracer_provider(provider)
 with SessionTracker().request(session_id="s-1"):
-    with trace.get_tracer("shop").start_as_current_span("work"):
-        session = shop.open_session("u")["id"]
+    with trace.get_tracer("booth").start_as_current_span("work"):
+        session = booth.open_session("u")["id"]
 [span] = spans.get_finished_spans()
 told = {"session": session, "on_span": span.attributes.get("session.id"), "trace": f"{span.context.trace_id:032x}"}
 print(json.dumps({"pid": os.getpid(), **told}))
@@ -45,7 +45,7 @@ def journal(tmp_path: Path) -> Journal:
 @pytest.fixture
 def config(tmp_path: Path, journal: Journal) -> Path:
     path = tmp_path / "sessions.yml"
-    call = '{call: "shop:open_session", kind: create, user: user, session: id}'
+    call = '{call: "booth:open_session", kind: create, user: user, session: id}'
     path.write_text(f"journal: {{directory: {journal.directory}}}\ncalls:\n  - {call}\n", encoding="utf-8")
     return path
 
@@ -114,11 +114,11 @@ def test_under_run_a_provider_of_the_programs_own_is_followed(config, journal, e
 
 def test_the_instrumentor_takes_back_only_what_it_has_installed(config, journal, environment) -> None:
     program = (
-        "import shop; from importlib.metadata import entry_points;"
+        "import booth; from importlib.metadata import entry_points;"
         "[found] = [e for e in entry_points(group='opentelemetry_instrumentor') if e.name == 'session_exporter'];"
-        "instrumentor = found.load(); shop.open_session('before');"
-        "instrumentor().instrument(); shop.open_session('during');"
-        "instrumentor().uninstrument(); shop.open_session('after')"
+        "instrumentor = found.load(); booth.open_session('before');"
+        "instrumentor().instrument(); booth.open_session('during');"
+        "instrumentor().uninstrument(); booth.open_session('after')"
     )
     done = finished([sys.executable, "-c", program], **environment, SESSION_EXPORTER_CONFIG_FILE=str(config))
     assert (done.returncode, done.stderr) == (0, "")
