@@ -18,7 +18,7 @@ from session_exporter.errors import ConfigError
 from session_exporter.mappingkinds import scope_problem
 from session_exporter.mappinglists import LISTS, describe_entries, make_mappings
 from session_exporter.mappings import CallMapping, MiddlewareMapping, StoreMapping, TableMapping
-from session_exporter.yamlschema import Reading, Schema, pattern_of
+from session_exporter.yamlschema import DocumentReading, Schema, pattern_of
 from session_exporter.yamlsource import DOCUMENT_BYTES_MAX, Problems, Value, compose
 
 # Every scope is a label value of most metrics.
@@ -150,7 +150,7 @@ def parse(text: str, source: str) -> Config:
     document = compose(text, source)
     if document is None:
         return Config()
-    reading = Reading(_SCHEMA, Problems(source))
+    reading = DocumentReading(_SCHEMA, Problems(source))
     reading.section(document)
     lists = {section: make_mappings(section, reading) for section in LISTS}
     scopes = _scopes(reading)
@@ -170,7 +170,7 @@ def _default(pattern: str) -> Any:
     return attrgetter(SCHEMA[pattern].attribute)(ScopeRules() if pattern.startswith(SCOPE) else Config())
 
 
-def _scopes(reading: Reading) -> list[str]:
+def _scopes(reading: DocumentReading) -> list[str]:
     """Check the names of the scopes, those that only mappings name among them; returns the declared ones."""
     declared: dict[str, Value] = {}
     for name, entry in reading.members[SCOPE]:
@@ -187,7 +187,7 @@ def _scopes(reading: Reading) -> list[str]:
     return list(declared)
 
 
-def _scopes_of_mappings(reading: Reading) -> Iterator[tuple[str, Value]]:
+def _scopes_of_mappings(reading: DocumentReading) -> Iterator[tuple[str, Value]]:
     for section in LISTS:
         for _, item in reading.members[f"{section}[]"]:
             name, entry = reading.found.get(f"{item.path}.scope", (DEFAULT_SCOPE, item))
@@ -195,7 +195,7 @@ def _scopes_of_mappings(reading: Reading) -> Iterator[tuple[str, Value]]:
                 yield name, entry
 
 
-def _check_sums(reading: Reading, scopes: list[str]) -> None:
+def _check_sums(reading: DocumentReading, scopes: list[str]) -> None:
     """Check what one value demands of another, when each is right by itself."""
     _check_least(reading, "journal.directory_limit", ("journal.worker_limit",), "journal.worker_limit")
     for name in scopes:
@@ -203,7 +203,7 @@ def _check_sums(reading: Reading, scopes: list[str]) -> None:
         _check_least(reading, f"scopes.{name}.idle_timeout", terms, "duplicate_window + lateness")
 
 
-def _check_least(reading: Reading, path: str, terms: tuple[str, ...], meaning: str) -> None:
+def _check_least(reading: DocumentReading, path: str, terms: tuple[str, ...], meaning: str) -> None:
     paths = (path, *terms)
     entries = [reading.found[each][1] for each in paths if each in reading.found]
     if not entries or not reading.problems.paths.isdisjoint(paths):
@@ -219,7 +219,7 @@ def _check_least(reading: Reading, path: str, terms: tuple[str, ...], meaning: s
         reading.problems.add(entries[0].line, path, problem)
 
 
-def _config(reading: Reading, scopes: list[str], lists: Mapping[str, Any]) -> Config:
+def _config(reading: DocumentReading, scopes: list[str], lists: Mapping[str, Any]) -> Config:
     """Build the configuration from what was found; to be called only when there are no problems."""
     parts: dict[str, dict[str, Any]] = defaultdict(dict)
     for path, (value, _) in reading.found.items():

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from session_exporter.configschema import SCHEMA
 from session_exporter.mappings import CallMapping, MiddlewareMapping, StoreMapping, TableMapping
-from session_exporter.yamlschema import Key, Reading
+from session_exporter.yamlschema import Key, DocumentReading
 from session_exporter.yamlsource import Value
 
 
@@ -40,7 +40,7 @@ LISTS: Final[Mapping[str, MappingList]] = MappingProxyType(
 )
 
 
-def make_mappings(section: str, reading: Reading) -> tuple[Any, ...]:
+def make_mappings(section: str, reading: DocumentReading) -> tuple[Any, ...]:
     """Make the entries of a list; what is wrong with one is noted in the reading's problems, and the entry left out."""
     made = []
     lines: dict[tuple[Any, ...], int] = {}
@@ -58,7 +58,7 @@ def make_mappings(section: str, reading: Reading) -> tuple[Any, ...]:
     return tuple(made)
 
 
-def _make(described: MappingList, item: Value, reading: Reading) -> Any:
+def _make(described: MappingList, item: Value, reading: DocumentReading) -> Any:
     if item.path in reading.problems.paths:
         return None
     found: dict[str, Any] = {}
@@ -78,7 +78,7 @@ def _make(described: MappingList, item: Value, reading: Reading) -> Any:
         return None
 
 
-def _blame(item: Value, message: str, reading: Reading) -> None:
+def _blame(item: Value, message: str, reading: DocumentReading) -> None:
     """Note a mapping's own objection, `key, key: value: expected …`, at the first of these keys that the file has."""
     names, _, rest = message.partition(": ")
     _, found, expected = f": {rest}".rpartition(": expected ")

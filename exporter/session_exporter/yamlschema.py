@@ -61,7 +61,7 @@ class Schema:
         return f"did you mean {near[0]}?" if near else f"expected one of {', '.join(siblings)}"
 
 
-class Reading:
+class DocumentReading:
     """One pass over a document.
 
     Attributes:

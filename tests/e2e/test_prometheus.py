@@ -10,7 +10,7 @@ from sidecar_process import Sidecar, until
 
 from session_exporter.core.totals import LedgerTotals, ScopeTotals
 from session_exporter.sidecar.exposition import METRICS, sample_names
-from session_exporter.sidecar.snapshot import ExporterTotals, Snapshot
+from session_exporter.sidecar.snapshot import HOOKS, ExporterTotals, Snapshot
 from session_exporter.tracker import SessionTracker
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -74,7 +74,7 @@ def test_every_series_is_there_from_the_first_scrape_on_and_every_counter_at_zer
 def declared_counters():
     """Every label set of every counter, from the table that documents them."""
     totals = LedgerTotals(scopes={name: ScopeTotals() for name in SCOPES})
-    snapshot = Snapshot(totals, 0, ExporterTotals(hook_errors={"tracker": 0}))
+    snapshot = Snapshot(totals, 0, ExporterTotals(hook_errors=dict.fromkeys(HOOKS, 0)))
     return {
         frozenset({("__name__", metric.name), *zip(metric.source.labels, row.labels, strict=True)})
         for metric in METRICS

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
 import booth
+import pytest
 from journals import Journal
 from recorder import Recorder
 

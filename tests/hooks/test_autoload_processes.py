@@ -172,7 +172,7 @@ def test_processes_of_every_kind_record_what_they_create(form, method, config, j
 
 def test_a_script_that_names_its_interpreter_records_what_it_creates(config, journal, tmp_path) -> None:
     script = tmp_path / "open-a-session"
-    script.write_text(f"#!{sys.executable}\nimport shop\nprint(booth.served('u').decode())\n", encoding="utf-8")
+    script.write_text(f"#!{sys.executable}\nimport booth\nprint(booth.served('u').decode())\n", encoding="utf-8")
     script.chmod(0o755)
     done = hooked(config, script, **ON_PATH)
     assert created(journal) == printed(done.stdout) != {}

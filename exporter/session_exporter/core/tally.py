@@ -19,8 +19,8 @@ class Verdict(NamedTuple):
     Attributes:
         at_us: Event time.
         scope: The scope's name.
-        verdict: `create`, `reuse`, `adopted`, `attributed`, `lookup`, `redundant_lookup`, `end`, `rapid_duplicate_create`,
-            `context_loss`, `conflict`, `create_failure`, `violation`.
+        verdict: `create`, `reuse`, `adopted`, `attributed`, `lookup`, `redundant_lookup`, `end`,
+            `rapid_duplicate_create`, `context_loss`, `conflict`, `create_failure`, `violation`.
         session: Digest; empty for a lookup that found none and for a loss.
         user: Digest; empty when not known.
         detail: The cause of a duplicate, the reason of an end, loss or failure, the kind of a violation.

@@ -13,7 +13,7 @@ from session_exporter.moments import moment_us
 from session_exporter.reporter import LOOKED_UP, OBSERVED, Surroundings
 
 if TYPE_CHECKING:
-    from session_exporter.hooks.call_judgement import Plan
+    from session_exporter.hooks.call_judgement import CallPlan
 
 # Between the wrapped call and what reports of it: a judge, `finish`, and what runs the function.
 _FRAMES: Final = 3
@@ -66,7 +66,7 @@ class Invocation(Call):
     sightings: dict[str, Sighting] | None = None
     _where: Surroundings | None = None
 
-    def __init__(self, plan: "Plan", instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def __init__(self, plan: "CallPlan", instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self.scope = plan.scope
         self.plan = plan
         self.instance: Any = instance

@@ -12,7 +12,7 @@ from session_exporter.mappings import CallMapping
 from session_exporter.reporter import UPSERT, Reporter
 
 
-class Plan:
+class CallPlan:
     """How the calls of one function are judged for one mapping.
 
     Args:

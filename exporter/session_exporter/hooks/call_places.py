@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from wrapt import BoundFunctionWrapper, FunctionWrapper
 
 from session_exporter.errors import SessionExporterError
-from session_exporter.hooks.call_judgement import Plan
+from session_exporter.hooks.call_judgement import CallPlan
 from session_exporter.hooks.call_running import Calls
 from session_exporter.mappings import CallMapping
 from session_exporter.outlet import Shield
@@ -93,7 +93,7 @@ class Target(Calls):
         super().__init__(place.value, shield)
         self._place = place
 
-    def add(self, plan: Plan) -> None:
+    def add(self, plan: CallPlan) -> None:
         """Judge calls by this plan, too, unless the same is told by another name of the function."""
         if not any(_same(plan.mapping, each.mapping) for each in self.plans):
             self.plans = (*self.plans, plan)
@@ -136,7 +136,7 @@ def watch(module: ModuleType, mapping: CallMapping, reporter: Reporter) -> Targe
         PathError: A path of the mapping begins with nothing that the function has.
     """
     place = find_place(module, mapping.call.partition(":")[2])
-    plan = Plan(mapping, signature_at(place), reporter)
+    plan = CallPlan(mapping, signature_at(place), reporter)
     if type(place.value) is _Wrapped and not place.inherited:
         known: Target = place.value._self_target  # noqa: SLF001 - as above
         known.add(plan)

@@ -14,7 +14,7 @@ from session_exporter.hooks.call_invocation import Invocation
 from session_exporter.outlet import Shield
 
 if TYPE_CHECKING:
-    from session_exporter.hooks.call_judgement import Plan
+    from session_exporter.hooks.call_judgement import CallPlan
 
 # What `@contextmanager` makes of a generator; it runs its attribute `gen`.
 _MANAGERS: Final = (_GeneratorContextManager, _AsyncGeneratorContextManager)
@@ -81,7 +81,7 @@ class Calls:
     """
 
     def __init__(self, function: object, shield: Shield) -> None:
-        self.plans: tuple[Plan, ...] = ()
+        self.plans: tuple[CallPlan, ...] = ()
         self._shield = shield
         plain = getattr(function, "__func__", function)
         self._deferred = iscoroutinefunction(plain) or isgeneratorfunction(plain) or isasyncgenfunction(plain)

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from session_exporter.hooks.sqlalchemy.readings import UNKNOWN, Conflict, Reading
+from session_exporter.hooks.sqlalchemy.readings import UNKNOWN, Conflict, StatementReading
 from session_exporter.hooks.sqlalchemy.sqltext import read
 
 NAMED = {"id": "I", "u": "U", "a": "A", "b": "B"}
 LISTED = ("p0", "p1", "p2", "p3")
 
 
-def _only(sql: str) -> Reading:
+def _only(sql: str) -> StatementReading:
     (reading,) = read(sql)
     return reading
 
@@ -22,7 +22,7 @@ def _values(sources: Any, values: Any = LISTED) -> dict[str, object]:
     return {column: source(values) for column, source in sources.items()}
 
 
-def _pins(reading: Reading, values: Any = LISTED) -> dict[str, object]:
+def _pins(reading: StatementReading, values: Any = LISTED) -> dict[str, object]:
     return {
         column: pin.expanding or [source(values) for source in pin.sources]
         for column, pin in reading.where.pins.items()

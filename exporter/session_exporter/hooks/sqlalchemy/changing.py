@@ -10,7 +10,7 @@ from typing import Any
 from session_exporter.hooks.sqlalchemy.knowledge import ENDED, FOUND
 from session_exporter.hooks.sqlalchemy.mapped import MappedTable, Record, Returned
 from session_exporter.hooks.sqlalchemy.pinned import PinnedIds, single_values
-from session_exporter.hooks.sqlalchemy.readings import Reading
+from session_exporter.hooks.sqlalchemy.readings import StatementReading
 from session_exporter.hooks.sqlalchemy.results import watch_rows
 from session_exporter.hooks.sqlalchemy.work import (
     CREATED,
@@ -32,7 +32,7 @@ class Change:
         reading: What the statement says.
     """
 
-    def __init__(self, table: MappedTable, reading: Reading) -> None:
+    def __init__(self, table: MappedTable, reading: StatementReading) -> None:
         self.table = table
         self._is_delete = reading.verb == "delete"
         self._pinned = PinnedIds(table, reading.where)

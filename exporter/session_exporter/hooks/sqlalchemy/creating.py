@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from session_exporter.hooks.sqlalchemy.knowledge import FOUND
 from session_exporter.hooks.sqlalchemy.mapped import MappedTable, Record, Returned
-from session_exporter.hooks.sqlalchemy.readings import Conflict, Reading
+from session_exporter.hooks.sqlalchemy.readings import Conflict, StatementReading
 from session_exporter.hooks.sqlalchemy.results import watch_rows
 from session_exporter.hooks.sqlalchemy.work import (
     CREATED,
@@ -35,7 +35,7 @@ class Insert:
         rows: For each row of the statement, how it reads from parameters.
     """
 
-    def __init__(self, table: MappedTable, reading: Reading) -> None:
+    def __init__(self, table: MappedTable, reading: StatementReading) -> None:
         self.table = table
         self.rows = tuple(Record(table, row) for row in reading.rows)
         self._restarts = _restarts(table, reading)
@@ -167,14 +167,14 @@ class Insert:
         return deed._replace(kind=ROW_MADE if self._is_of_messages else SEEN, generation=generation)
 
 
-def _restarts(table: MappedTable, reading: Reading) -> bool:
+def _restarts(table: MappedTable, reading: StatementReading) -> bool:
     """Whether an update by this insert writes all columns that make another session of a row."""
     names = table.columns.restart_on
     replaces = reading.conflict is Conflict.REPLACE
     return bool(names) and (replaces or all(name in reading.sets for name in names))
 
 
-def _names_its_row(table: MappedTable, reading: Reading) -> bool:
+def _names_its_row(table: MappedTable, reading: StatementReading) -> bool:
     """Whether the row that was there, if there was one, has the id that the statement says."""
     ids, columns = frozenset(table.columns.id), reading.conflict_columns
     if columns is None or reading.conflict is Conflict.REPLACE or ids <= columns or ids <= reading.sets.keys():

@@ -7,7 +7,7 @@ from session_exporter.hooks.sqlalchemy import settlement
 from session_exporter.hooks.sqlalchemy.knowledge import ENDED, FOUND, MISSED
 from session_exporter.hooks.sqlalchemy.mapped import MappedTable, Record, Returned
 from session_exporter.hooks.sqlalchemy.pinned import PinnedIds, single_values
-from session_exporter.hooks.sqlalchemy.readings import Reading
+from session_exporter.hooks.sqlalchemy.readings import StatementReading
 from session_exporter.hooks.sqlalchemy.results import watch_rows
 from session_exporter.hooks.sqlalchemy.work import IDS_MAX, OWN_FRAMES, Execution, Work, work_of
 from session_exporter.reporter import NOWHERE
@@ -21,7 +21,7 @@ class Lookup:
         reading: What the query says.
     """
 
-    def __init__(self, table: MappedTable, reading: Reading) -> None:
+    def __init__(self, table: MappedTable, reading: StatementReading) -> None:
         self.table = table
         self.pinned = PinnedIds(table, reading.where)
         self.asked = Record(table, single_values(reading.where))

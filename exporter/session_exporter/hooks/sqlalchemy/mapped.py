@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from session_exporter.hooks.sqlalchemy.knowledge import Knowledge
-from session_exporter.hooks.sqlalchemy.readings import UNKNOWN, Reading, Source, parameter
+from session_exporter.hooks.sqlalchemy.readings import UNKNOWN, Source, StatementReading, parameter
 from session_exporter.hooks.sqlalchemy.texts import end_reason, inside, plain_text, user_text
 from session_exporter.identity import SHORT_CHARS, canonical_id
 from session_exporter.mappings import TableMapping, is_value_among
@@ -45,9 +45,9 @@ class MappedTable:
         schema, _, name = mapping.table.rpartition(".")
         self.name = name.lower()
         self._schema = schema.lower()
-        self.columns = Columns(mapping)
+        self.columns = TableColumns(mapping)
 
-    def is_meant(self, reading: Reading) -> bool:
+    def is_meant(self, reading: StatementReading) -> bool:
         """Whether a statement is about this table."""
         return reading.table == self.name and (not self._schema or not reading.schema or reading.schema == self._schema)
 
@@ -75,7 +75,7 @@ class MappedTable:
         return "/".join(texts).removeprefix(self.mapping.id_prefix)
 
 
-class Columns:
+class TableColumns:
     """Names of a mapping's columns, as statements are read: in lower case."""
 
     __slots__ = ("active", "end_reason", "id", "key", "restart_on", "user")
@@ -178,7 +178,7 @@ class Returned:
         reading: The statement.
     """
 
-    def __init__(self, table: MappedTable, reading: Reading) -> None:
+    def __init__(self, table: MappedTable, reading: StatementReading) -> None:
         places = {name: reading.output(name) for name in table.columns.all()}
         found = {name: place for name, place in places.items() if place is not None}
         self.outputs: tuple[int | str, ...] = tuple(found.values())

@@ -55,7 +55,7 @@ NOWHERE: Final = Where({}, is_only_pins=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class StatementReading:
     """One statement, as far as it is about one table. Names of columns are in lower case.
 
     Attributes:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
-from session_exporter.hooks.sqlalchemy.readings import NOWHERE, Reading, Where
+from session_exporter.hooks.sqlalchemy.readings import NOWHERE, StatementReading, Where
 from session_exporter.hooks.sqlalchemy.sqlterms import Table, clauses_of, outputs_of, table_at, where_of
 from session_exporter.hooks.sqlalchemy.sqltokens import Tokens, UnclearError, places, split, tokens_of
 from session_exporter.hooks.sqlalchemy.sqlwrites import delete, insert, merge, update
@@ -17,7 +17,7 @@ _AGGREGATES: Final = frozenset({"COUNT", "MAX", "MIN", "SUM", "AVG", "ARRAY_AGG"
 _AFTER_FROM: Final = ("WHERE", "ORDER", "LIMIT", "OFFSET", "FOR", "FETCH")
 
 
-def read(sql: str) -> tuple[Reading, ...]:
+def read(sql: str) -> tuple[StatementReading, ...]:
     """Read one statement.
 
     Args:
@@ -47,7 +47,7 @@ def condition(sql: str, table: str) -> Where:
         return NOWHERE
 
 
-def _select(tokens: Tokens) -> tuple[Reading, ...]:
+def _select(tokens: Tokens) -> tuple[StatementReading, ...]:
     clauses = clauses_of(tokens, "SELECT", "FROM", *_AFTER_FROM)
     if "FROM" not in clauses or places(tokens, *_NOT_ROWS) or _aggregates(clauses["SELECT"]):
         return ()
@@ -55,10 +55,10 @@ def _select(tokens: Tokens) -> tuple[Reading, ...]:
     return tuple(_of_table(table, clauses, is_alone=len(tables) == 1) for table in tables)
 
 
-def _of_table(table: Table, clauses: Mapping[str, Tokens], *, is_alone: bool) -> Reading:
+def _of_table(table: Table, clauses: Mapping[str, Tokens], *, is_alone: bool) -> StatementReading:
     where = where_of(clauses.get("WHERE", ()), table)
     outputs, has_star = outputs_of(clauses["SELECT"], table)
-    return Reading(
+    return StatementReading(
         "select",
         table.name,
         table.schema,

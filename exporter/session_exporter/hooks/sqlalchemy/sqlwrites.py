@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from session_exporter.hooks.sqlalchemy.readings import Conflict, Reading, Source, Where
+from session_exporter.hooks.sqlalchemy.readings import Conflict, Source, StatementReading, Where
 from session_exporter.hooks.sqlalchemy.sqlterms import (
     Table,
     clauses_of,
@@ -34,7 +34,7 @@ class _Resolution:
     sets: Row = field(default_factory=dict)
 
 
-def insert(tokens: Tokens) -> Reading | None:
+def insert(tokens: Tokens) -> StatementReading | None:
     """Read an INSERT or REPLACE."""
     into = places(tokens, "INTO")
     if not into or not all(token.word in _BEFORE_INTO for token in tokens[1 : into[0]]):
@@ -54,7 +54,7 @@ def insert(tokens: Tokens) -> Reading | None:
         how = replace(how, kind=Conflict.REPLACE)
     elif how.kind is Conflict.REFUSE and (from_query or "IGNORE" in words):
         how = replace(how, kind=Conflict.NOTHING)
-    return Reading(
+    return StatementReading(
         "insert",
         table.name,
         table.schema,
@@ -67,7 +67,7 @@ def insert(tokens: Tokens) -> Reading | None:
     )
 
 
-def update(tokens: Tokens) -> Reading | None:
+def update(tokens: Tokens) -> StatementReading | None:
     """Read an UPDATE."""
     start = 3 if tokens[1].word == "OR" else 1
     table, place = table_at(tokens, start)
@@ -75,7 +75,7 @@ def update(tokens: Tokens) -> Reading | None:
         raise UnclearError
     body, outputs, has_star = _returning(tokens[place:], table)
     clauses = clauses_of(body, "SET", "FROM", "WHERE", "ORDER", "LIMIT")
-    return Reading(
+    return StatementReading(
         "update",
         table.name,
         table.schema,
@@ -86,7 +86,7 @@ def update(tokens: Tokens) -> Reading | None:
     )
 
 
-def delete(tokens: Tokens) -> Reading | None:
+def delete(tokens: Tokens) -> StatementReading | None:
     """Read a DELETE."""
     if tokens[1].word != "FROM":
         raise UnclearError
@@ -98,10 +98,10 @@ def delete(tokens: Tokens) -> Reading | None:
     table = replace(table, is_alone="USING" not in clauses)
     where = where_of(clauses.get("WHERE", ()), table)
     where = Where(where.pins, where.is_only_pins and not clauses.keys() - {"WHERE"})
-    return Reading("delete", table.name, table.schema, where=where, outputs=outputs, has_star=has_star)
+    return StatementReading("delete", table.name, table.schema, where=where, outputs=outputs, has_star=has_star)
 
 
-def merge(tokens: Tokens) -> Reading | None:
+def merge(tokens: Tokens) -> StatementReading | None:
     """Read a MERGE of one row whose values the statement names: `USING (SELECT :id AS id) AS n ON t.id = n.id`."""
     if tokens[1].word != "INTO":
         return None
@@ -125,7 +125,7 @@ def merge(tokens: Tokens) -> Reading | None:
             return None
     if inserts is None:
         return None
-    return Reading(
+    return StatementReading(
         "insert",
         table.name,
         table.schema,

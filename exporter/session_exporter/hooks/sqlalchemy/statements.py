@@ -7,7 +7,7 @@ from session_exporter.hooks.sqlalchemy.changing import Change
 from session_exporter.hooks.sqlalchemy.creating import Insert
 from session_exporter.hooks.sqlalchemy.looking import Lookup
 from session_exporter.hooks.sqlalchemy.mapped import MappedTable
-from session_exporter.hooks.sqlalchemy.readings import Reading
+from session_exporter.hooks.sqlalchemy.readings import StatementReading
 from session_exporter.hooks.sqlalchemy.sqltext import read
 from session_exporter.hooks.sqlalchemy.trees import Compilation, original, read_select
 from session_exporter.hooks.sqlalchemy.work import Execution
@@ -76,13 +76,13 @@ class Statements:
         compiled._session_exporter = found  # noqa: SLF001 - nobody else's name
         return found
 
-    def _keep(self, key: Hashable, readings: Callable[[], Iterable[Reading]]) -> Found:
+    def _keep(self, key: Hashable, readings: Callable[[], Iterable[StatementReading]]) -> Found:
         while len(self._texts) >= TEXTS_MAX:
             self._texts.pop(next(iter(self._texts), None), None)
         found = self._texts[key] = self._read(readings)
         return found
 
-    def _read(self, readings: Callable[[], Iterable[Reading]]) -> Found:
+    def _read(self, readings: Callable[[], Iterable[StatementReading]]) -> Found:
         try:
             plans = tuple(plan for reading in readings() for plan in self._plans(reading))
         except Exception as error:  # noqa: BLE001 - counted once; the statement says nothing then
@@ -90,14 +90,14 @@ class Statements:
             return self.nothing
         return Found(self, plans) if plans else self.nothing
 
-    def _readings_of(self, compiled: Any) -> Callable[[], Iterable[Reading]]:
+    def _readings_of(self, compiled: Any) -> Callable[[], Iterable[StatementReading]]:
         return lambda: readings_of(compiled, self._note_uuids)
 
     def _note_uuids(self, sqltable: Any) -> None:
         for table in self._tables.get(sqltable.name.lower(), ()):
             table.learn(sqltable)
 
-    def _plans(self, reading: Reading) -> Iterable[Plan]:
+    def _plans(self, reading: StatementReading) -> Iterable[Plan]:
         for table in self._tables.get(reading.table, ()):
             if not table.is_meant(reading):
                 continue
@@ -112,7 +112,7 @@ class Statements:
 _PLANS: Final[Mapping[str, Any]] = {"select": Lookup, "update": Change, "delete": Change}
 
 
-def readings_of(compiled: Any, note: Callable[[Any], None]) -> Iterable[Reading]:
+def readings_of(compiled: Any, note: Callable[[Any], None]) -> Iterable[StatementReading]:
     """What a compiled statement says, by table.
 
     Args:

@@ -18,7 +18,7 @@ from sqlalchemy.sql.elements import (
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import CTE, AliasedReturnsRows, Join, Select
 
-from session_exporter.hooks.sqlalchemy.readings import Pin, Reading, Source, Where, constant, parameter
+from session_exporter.hooks.sqlalchemy.readings import Pin, Source, StatementReading, Where, constant, parameter
 from session_exporter.hooks.sqlalchemy.sqltext import condition
 
 _NESTED_MAX: Final = 8
@@ -100,7 +100,7 @@ def _bare(element: Any) -> Any:
     return element
 
 
-def read_select(select: Any, compilation: Compilation, note: Callable[[Any], None]) -> Iterator[Reading]:
+def read_select(select: Any, compilation: Compilation, note: Callable[[Any], None]) -> Iterator[StatementReading]:
     """Read a query, once for each table that it takes rows of; `note` is told of the tables."""
     tables: list[Table] = []
     selects: list[Any] = []
@@ -112,7 +112,7 @@ def read_select(select: Any, compilation: Compilation, note: Callable[[Any], Non
             continue
         criteria = [criterion for each in selects for criterion in each._where_criteria]  # noqa: SLF001 - as below
         where = read_where(criteria, table, compilation)
-        yield Reading(
+        yield StatementReading(
             "select",
             table.name.lower(),
             (table.schema or "").lower(),

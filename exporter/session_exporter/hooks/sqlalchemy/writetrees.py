@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import Table
 from sqlalchemy.sql.elements import BindParameter, ClauseElement, Label
 
-from session_exporter.hooks.sqlalchemy.readings import Conflict, Reading, Source, constant, parameter, unknown
+from session_exporter.hooks.sqlalchemy.readings import Conflict, Source, StatementReading, constant, parameter, unknown
 from session_exporter.hooks.sqlalchemy.trees import Compilation, original, read_where
 
 Row = Mapping[str, Source]
@@ -15,14 +15,14 @@ Row = Mapping[str, Source]
 _PROPOSED: Final = frozenset({"excluded", "inserted", "new"})
 
 
-def read_insert(statement: Any, compilation: Compilation) -> Reading:
+def read_insert(statement: Any, compilation: Compilation) -> StatementReading:
     """Read an INSERT."""
     table: Table = original(statement.table)
     rows, from_query = _rows(statement, table, compilation)
     conflict, columns, sets = _conflict(statement, table, compilation, rows)
     if conflict is Conflict.REFUSE and from_query:
         conflict = Conflict.NOTHING
-    return Reading(
+    return StatementReading(
         "insert",
         table.name.lower(),
         (table.schema or "").lower(),
@@ -35,11 +35,11 @@ def read_insert(statement: Any, compilation: Compilation) -> Reading:
     )
 
 
-def read_change(statement: Any, compilation: Compilation) -> Reading:
+def read_change(statement: Any, compilation: Compilation) -> StatementReading:
     """Read an UPDATE or DELETE."""
     table: Table = original(statement.table)
     is_update = bool(compilation.compiled.isupdate)
-    return Reading(
+    return StatementReading(
         "update" if is_update else "delete",
         table.name.lower(),
         (table.schema or "").lower(),
