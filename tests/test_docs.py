@@ -234,6 +234,22 @@ def test_every_key_and_metric_that_the_documents_name_exists() -> None:
     assert {name for name in named if f"`{name}`" not in metrics} == set()
 
 
+def test_every_link_between_the_documents_leads_somewhere() -> None:
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", path.read_text(encoding="utf-8")):
+            name, _, anchor = target.partition("#")
+            linked = (path.parent / name).resolve() if name else path
+            assert linked.exists(), f"{path}: {target}"
+            if anchor:
+                titles = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+                assert anchor in {anchor_of(title) for title in titles}, f"{path}: {target}"
+
+
+def anchor_of(title: str) -> str:
+    """What a heading is called in links."""
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+
+
 def test_what_is_not_run_says_why() -> None:
     for name, blocks in BLOCKS.items():
         for block in blocks:
