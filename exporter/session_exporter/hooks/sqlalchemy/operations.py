@@ -92,18 +92,18 @@ class Operations:
         self._undo.append(Patch(owner, name, make).undo)
 
     def _using(self, original: Method) -> Method:
-        watch = self._watch
+        enter, leave = self._watch.enter, self._watch.leave
 
         def operation(session: Any, *args: Any, **kwargs: Any) -> Any:
             if not self._active:
                 return original(session, *args, **kwargs)
-            entered = watch.enter(session, as_user=True)
+            entered = enter(session)
             try:
                 result = original(session, *args, **kwargs)
             except BaseException as error:
-                watch.leave(session, entered, error)
+                leave(session, entered, error)
                 raise
-            watch.leave(session, entered)
+            leave(session, entered)
             return result
 
         return operation

@@ -40,11 +40,13 @@ class Use:
         now_ns: The same moment, by the monotonic clock.
 
     Attributes:
-        metrics: Its figures, but for those statements that `note` has seen since they were last `told`.
+        metrics: Its figures, when they were last `told`: setting a field of the model takes as long as a statement may.
         belonging: Whose it is.
         actor: Who is inside of an operation on the Session; 0 for nobody.
         depth: How many operations that one is inside of.
         errors: By kind.
+        last_ns: When something was done with it at last, by the monotonic clock.
+        queries: Statements executed.
         flagged: Violations that were reported, and whether it was counted as leaked.
         over: Whether it has ended, or belongs to the process that this one was forked from.
         session: A weak reference.
@@ -54,18 +56,20 @@ class Use:
         "__weakref__",
         "_at_us",
         "_committed",
-        "_last_ns",
         "_now_ns",
-        "_queries",
         "_raised",
+        "_state",
+        "_transactions",
         "_where",
         "actor",
         "belonging",
         "depth",
         "errors",
         "flagged",
+        "last_ns",
         "metrics",
         "over",
+        "queries",
         "session",
     )
 
@@ -90,44 +94,37 @@ class Use:
         self.over = False
         self._where = _Where(where.trace, where.sites)
         self._at_us = at_us
-        self._now_ns = self._last_ns = now_ns
-        self._queries = 0
+        self._now_ns = self.last_ns = now_ns
+        self.queries = self._transactions = 0
+        self._state = SessionState.CREATED
         self._committed = False
         self._raised = 0
 
-    def note(self, now_ns: int) -> None:
-        """Count a statement."""
-        self._queries += 1
-        self._last_ns = now_ns
-
-    def touch(self, now_ns: int) -> None:
-        """Note that something is done with it."""
-        self._last_ns = now_ns
-
     def begin_transaction(self, now_ns: int) -> None:
         """Count a root transaction."""
-        self._last_ns = now_ns
+        self.last_ns = now_ns
         self._committed = False
-        self.metrics.increment_transaction_count(now=self._time(now_ns))
-        self.metrics.state = SessionState.ACTIVE
+        self._transactions += 1
+        self._state = SessionState.ACTIVE
 
     def end_transaction(self) -> None:
         """Note that the root transaction is over; `commit` follows if it was committed."""
-        if self.metrics.state is SessionState.ACTIVE:
-            self.metrics.state = SessionState.ROLLED_BACK
+        if self._state is SessionState.ACTIVE:
+            self._state = SessionState.ROLLED_BACK
 
     def commit(self, now_ns: int) -> None:
         """Note that the root transaction was committed."""
-        self._last_ns = now_ns
+        self.last_ns = now_ns
         self._committed = True
-        self.metrics.state = SessionState.COMMITTED
+        self._state = SessionState.COMMITTED
 
     def fail(self, error: Exception, now_ns: int) -> None:
         """Count an error, unless it comes out of an operation that has failed inside of this one."""
         if self._raised and self._raised in _ids_of(error):
             return
         self._raised = id(error)
-        self._last_ns = now_ns
+        self._state = SessionState.ERROR
+        self.last_ns = now_ns
         self.errors[failure_kind(error)] += 1
         self.metrics.record_error(error_label(error), now=self._time(now_ns))
 
@@ -151,11 +148,11 @@ class Use:
 
     def told(self) -> DatabaseSessionMetrics:
         """Its figures, with nothing left out."""
-        metrics, queries = self.metrics, self._queries
-        self._queries -= queries
-        metrics.query_count += queries
-        metrics.mark_activity(now=self._time(self._last_ns))
+        metrics = self.metrics
+        metrics.query_count, metrics.transaction_count = self.queries, self._transactions
         metrics.request_id, metrics.user_id = self.belonging.request_id, self.belonging.user
+        metrics.state = self._state
+        metrics.mark_activity(now=self._time(self.last_ns))
         return metrics
 
     def report(self, reporter: Reporter, now_ns: int) -> None:
@@ -168,7 +165,7 @@ class Use:
             outcome=outcome,
             state=state.value,
             opened_at_us=self._at_us,
-            last_activity_us=self._us(self._last_ns),
+            last_activity_us=self._us(self.last_ns),
             queries=metrics.query_count,
             transactions=metrics.transaction_count,
             errors=self.errors,

@@ -85,15 +85,15 @@ class Watch:
     def execute(self, use: Use) -> None:
         """A statement is executed on a connection of the use."""
         try:
-            now_ns = self._clock_ns()
-            use.note(now_ns)
-            if not use.depth:
+            use.queries += 1
+            use.last_ns = now_ns = self._clock_ns()
+            if not use.depth:  # else the operation has done so
                 self._visit(use, now_ns)
-            self._notice(now_ns)
+                self._notice(now_ns)
         except Exception as error:  # noqa: BLE001 - as above
             self._reporter.count_failure(error)
 
-    def enter(self, session: Any, *, as_user: bool) -> Use | None:
+    def enter(self, session: Any, *, as_user: bool = True) -> Use | None:
         """An operation on a Session begins.
 
         Args:
@@ -109,12 +109,12 @@ class Watch:
             if use is None:
                 self._entering[id(session)] = actor
                 return None
-            now_ns = self._clock_ns()
-            use.touch(now_ns)
+            use.last_ns = now_ns = self._clock_ns()
             if as_user:
                 self._visit(use, now_ns)
-            self._notice(now_ns)
-            if use.actor not in (actor, 0):
+            if now_ns > self._young.due_ns or now_ns > self._outliving.due_ns:
+                self._notice(now_ns)
+            if use.actor and use.actor != actor:
                 crossing = Crossing(OTHER_TASK, use.belonging.user, other_request=use.belonging.request_id)
                 self._flag(use, crossing, self._reporter.surroundings())
                 return None
