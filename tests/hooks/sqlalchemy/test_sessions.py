@@ -392,7 +392,7 @@ class TestInstallation:
         assert uses.ended == []
 
     def test_a_lifetime_that_is_none_is_refused(self, tracker):
-        for lifetime_s in (0, -1.0, float("nan")):
+        for lifetime_s in (0, -1.0, float("nan"), float("inf")):
             with pytest.raises(ValueError, match="max_lifetime_s must be positive"):
                 watch_db_sessions(tracker, max_lifetime_s=lifetime_s)
 

@@ -1,6 +1,7 @@
 """Watching the database sessions of an application: SQLAlchemy's Session, in all of its forms."""
 
 import logging
+import math
 import os
 from collections.abc import Callable
 from functools import partial
@@ -41,10 +42,10 @@ def watch_db_sessions(
         What stops watching; called twice, it does nothing.
 
     Raises:
-        ValueError: `max_lifetime_s` is not positive.
+        ValueError: `max_lifetime_s` is not positive and finite.
     """
-    if not max_lifetime_s > 0:
-        raise ValueError(f"max_lifetime_s must be positive, got {max_lifetime_s}")
+    if not 0 < max_lifetime_s < math.inf:
+        raise ValueError(f"max_lifetime_s must be positive and finite, got {max_lifetime_s}")
     reporter = (SessionTracker() if tracker is None else tracker).reporter(HOOK)
     return _shared.need(reporter, max_lifetime_s)
 

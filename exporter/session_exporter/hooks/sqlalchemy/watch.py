@@ -18,7 +18,7 @@ from session_exporter.hooks.sqlalchemy.belonging import GRACE_NS, OTHER_TASK, OU
 from session_exporter.hooks.sqlalchemy.census import Census
 from session_exporter.hooks.sqlalchemy.uses import Use
 from session_exporter.hooks.sqlalchemy.vigil import Vigil
-from session_exporter.reporter import Reporter, Surroundings
+from session_exporter.reporter import Reporter
 
 # Some kilobytes each. An application with more open sessions has run out of connections long ago.
 USES_MAX: Final = 20_000
@@ -116,7 +116,7 @@ class Watch:
                 self._notice(now_ns)
             if use.actor and use.actor != actor:
                 crossing = Crossing(OTHER_TASK, use.belonging.user, other_request=use.belonging.request_id)
-                self._flag(use, crossing, self._reporter.surroundings())
+                self._flag(use, crossing)
                 return None
             use.actor = actor
             use.depth += 1
@@ -214,7 +214,7 @@ class Watch:
         request = current.get()
         if not use.belonging.is_known(request):
             for crossing in use.belonging.visit(request, now_ns):
-                self._flag(use, crossing, self._reporter.surroundings())
+                self._flag(use, crossing)
 
     def _request_ended(self, use: Use, request: Request) -> None:
         """Called once a request that it was used in has ended."""
@@ -223,7 +223,7 @@ class Watch:
         with self._reporter.shield:
             now_ns = self._clock_ns()
             for crossing in use.belonging.leave(request, now_ns):
-                self._flag(use, crossing, self._reporter.surroundings()._replace(request=request))
+                self._flag(use, crossing, request)
             if use.belonging.over_ns == now_ns:
                 self._outliving.add(use, now_ns)
             self._notice(now_ns)
@@ -255,12 +255,15 @@ class Watch:
         belonging = use.belonging
         if belonging.is_overdue(now_ns):
             crossing = Crossing(OUTLIVED, belonging.user, other_request=belonging.request_id)
-            self._flag(use, crossing, self._reporter.surroundings())
+            self._flag(use, crossing)
 
-    def _flag(self, use: Use, crossing: Crossing, where: Surroundings) -> None:
+    def _flag(self, use: Use, crossing: Crossing, ended: Request | None = None) -> None:
         if crossing.kind in use.flagged:
             return
         use.flagged.add(crossing.kind)
+        where = self._reporter.surroundings()
+        if ended is not None:
+            where = where._replace(request=ended)
         self._reporter.violated(
             use.metrics.session_id,
             crossing.kind,
