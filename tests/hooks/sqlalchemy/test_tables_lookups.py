@@ -240,3 +240,14 @@ def test_uuids_are_one_id_however_they_are_written(tracker: SessionTracker, jour
     uninstall()
     assert {event.session for event in journal.events} == {str(visit)}
     assert told(journal)[1] == ("looked_up", str(visit), str(user))
+
+
+def test_who_asks_for_the_active_session_asks_for_one_also_when_a_race_has_made_two(
+    engine: Engine, journal: Recorder
+) -> None:
+    statement = sa.select(chats).where(chats.c.user_id == "bob", chats.c.status == "active").order_by(chats.c.id)
+    assert [row.id for row in _fetch(engine, statement)] == ["b", "c"]
+    with orm.Session(engine) as session:
+        found = session.scalars(sa.select(Chat).where(statement.whereclause).order_by(Chat.id)).first()
+        assert found.id == "b"
+    assert told(journal) == [("looked_up", "b", "bob")] * 2

@@ -109,7 +109,8 @@ class _Finding:
         table = self._lookup.table
         if self._inactive:
             table.knowledge.note(table.scope, self._inactive, ENDED)
-        if self.several:
+        # Who asks for the active session of a user has asked for one, also where a race has made two.
+        if self.several and not self._lookup.asked.is_active(self._values):
             return  # a listing
         if self._session:
             self._hit(self._session)
