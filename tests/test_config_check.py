@@ -55,8 +55,8 @@ sessions = Sessions()
 """
 CALLS = """
 calls:
-  - {call: "shop.services:Sessions.get", kind: get_or_create, user: user_id, session: id}
-  - {call: "shop.services:Sessions.close", kind: end, session: session_id}
+  - {call: "parlour.services:Sessions.get", kind: get_or_create, user: user_id, session: id}
+  - {call: "parlour.services:Sessions.close", kind: end, session: session_id}
 """
 
 
@@ -64,7 +64,7 @@ calls:
 def application(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with an application's modules."""
     directory = tmp_path_factory.mktemp("application")
-    package = directory / "shop"
+    package = directory / "parlour"
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "services.py").write_text(SERVICES)
@@ -244,9 +244,9 @@ def test_a_version_that_is_refused_is_told(tmp_path, monkeypatch, version, sqlal
 
 @pytest.mark.integration
 def test_nothing_of_the_application_is_imported_unasked(application: Path) -> None:
-    done = checked(application, "calls: [{call: 'shop.exiting:f', kind: get}]")
+    done = checked(application, "calls: [{call: 'parlour.exiting:f', kind: get}]")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "not imported: shop.exiting; --import does" in done.stdout
+    assert "not imported: parlour.exiting; --import does" in done.stdout
 
 
 @pytest.mark.integration
@@ -263,14 +263,14 @@ def test_with_import_each_function_is_found_and_compared(application: Path) -> N
 
 @pytest.mark.integration
 def test_a_function_that_is_missing_fails_the_check(application: Path) -> None:
-    text = CALLS + "  - {call: 'shop.services:Sessions.gte', kind: get}\n  - {call: 'shop.service:f', kind: get}\n"
+    text = CALLS + "  - {call: 'parlour.services:Sessions.gte', kind: get}\n  - {call: 'parlour.service:f', kind: get}\n"
     done = checked(application, text, "--import")
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "session-exporter: config.yml: calls[2]: shop.services.Sessions has no gte, did you mean get?",
-        "config.yml: calls[3]: shop.service cannot be imported: ModuleNotFoundError: No module named 'shop.service'",
+        "session-exporter: config.yml: calls[2]: parlour.services.Sessions has no gte, did you mean get?",
+        "config.yml: calls[3]: parlour.service cannot be imported: ModuleNotFoundError: No module named 'parlour.service'",
     ]
-    assert "    WRONG: shop.services.Sessions has no gte" in done.stdout
+    assert "    WRONG: parlour.services.Sessions has no gte" in done.stdout
     assert "    exists: async (self, user_id, device)" in done.stdout
 
 
@@ -278,31 +278,31 @@ def test_a_function_that_is_missing_fails_the_check(application: Path) -> None:
 def importable(application: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(application)
     monkeypatch.setenv("SESSION_EXPORTER_DISABLED", "1")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "shop"]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "parlour"]:
         monkeypatch.delitem(sys.modules, name)
 
 
 @pytest.mark.parametrize(
     ("call", "paths", "found"),
     [
-        ("shop.services:bare", {"user": "user_id"}, "exists: (user_id); user is the parameter user_id"),
-        ("shop.services:wrapped", {"user": "user_id.id"}, "exists: (user_id); user is id of the parameter user_id"),
-        ("shop.services:stream", {}, "exists: async (user_id)"),
-        ("shop.services:sessions", {"user": "user"}, "exists: (user); user is the parameter user"),
-        ("shop.services:bare", {"user": "result.user"}, "exists: (user_id); user is user of result"),
-        ("shop.services:bare", {"key": "self"}, "exists: (user_id); key is self"),
+        ("parlour.services:bare", {"user": "user_id"}, "exists: (user_id); user is the parameter user_id"),
+        ("parlour.services:wrapped", {"user": "user_id.id"}, "exists: (user_id); user is id of the parameter user_id"),
+        ("parlour.services:stream", {}, "exists: async (user_id)"),
+        ("parlour.services:sessions", {"user": "user"}, "exists: (user); user is the parameter user"),
+        ("parlour.services:bare", {"user": "result.user"}, "exists: (user_id); user is user of result"),
+        ("parlour.services:bare", {"key": "self"}, "exists: (user_id); key is self"),
         (
-            "shop.services:Sessions.open",
+            "parlour.services:Sessions.open",
             {"user": "user.id"},
             "exists: (self, given); user is id of user, when a caller gives that",
         ),
         (
-            "shop.services:bare",
+            "parlour.services:bare",
             {"session": "user_id.session"},
             "exists: (user_id); session is user_id.session of the result, else session of the parameter user_id",
         ),
-        ("shop.services:bare", {"session": "result"}, "exists: (user_id); session is result"),
-        ("shop.services:bare", {"created_at": "born.at"}, "exists: (user_id); created_at is born.at of the result"),
+        ("parlour.services:bare", {"session": "result"}, "exists: (user_id); session is result"),
+        ("parlour.services:bare", {"created_at": "born.at"}, "exists: (user_id); created_at is born.at of the result"),
     ],
 )
 @pytest.mark.usefixtures("importable")
@@ -314,15 +314,15 @@ def test_a_path_is_told_by_what_its_first_word_names(call: str, paths: dict[str,
     ("call", "paths", "found"),
     [
         (
-            "shop.services:bare",
+            "parlour.services:bare",
             {"user": "userid"},
             "exists: (user_id); user names no parameter: userid, did you mean user_id?",
         ),
-        ("shop.services:Sessions.limit", {}, "shop.services.Sessions.limit is a int: expected a function"),
-        ("shop.services:Strange.get", {}, "shop.services.Strange has no get"),
-        ("shop.failing:f", {}, "shop.failing cannot be imported: ZeroDivisionError: division by zero"),
-        ("shop.exiting:f", {}, r"shop.exiting cannot be imported: SystemExit: wrong \x1b[31m arguments"),
-        ("shop.hopeless:f", {}, "shop.hopeless cannot be imported: Error: it does not say why"),
+        ("parlour.services:Sessions.limit", {}, "parlour.services.Sessions.limit is a int: expected a function"),
+        ("parlour.services:Strange.get", {}, "parlour.services.Strange has no get"),
+        ("parlour.failing:f", {}, "parlour.failing cannot be imported: ZeroDivisionError: division by zero"),
+        ("parlour.exiting:f", {}, r"parlour.exiting cannot be imported: SystemExit: wrong \x1b[31m arguments"),
+        ("parlour.hopeless:f", {}, "parlour.hopeless cannot be imported: Error: it does not say why"),
     ],
 )
 @pytest.mark.usefixtures("importable")

@@ -65,7 +65,7 @@ def test_the_numbers_on_the_wire_are_those_of_the_events() -> None:
         Violated: reporter._VIOLATED,
         DbSession: reporter._DB_SESSION,
     }
-    shared = [getattr(reporter, name) for name in ("_CREATED", "_LOOKED_UP", "_OBSERVED", "_ENDED", "_ATTRIBUTED")]
+    shared = [getattr(reporter, name) for name in ("_CREATED", "LOOKED_UP", "OBSERVED", "_ENDED", "_ATTRIBUTED")]
     assert shared == [door._CREATED, door._LOOKED_UP, door._OBSERVED, door._ENDED, door._ATTRIBUTED]
     assert (reporter.RESULT, reporter.UPSERT, reporter.ROW) == (events.RESULT, events.UPSERT, events.ROW)
 
