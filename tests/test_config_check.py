@@ -55,8 +55,8 @@ sessions = Sessions()
 """
 CALLS = """
 calls:
-  - {call: "parlour.services:Sessions.get", kind: get_or_create, user: user_id, session: id}
-  - {call: "parlour.services:Sessions.close", kind: end, session: session_id}
+  - {call: "mart.services:Sessions.get", kind: get_or_create, user: user_id, session: id}
+  - {call: "mart.services:Sessions.close", kind: end, session: session_id}
 """
 
 
@@ -64,7 +64,7 @@ calls:
 def application(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with an application's modules."""
     directory = tmp_path_factory.mktemp("application")
-    package = directory / "parlour"
+    package = directory / "mart"
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "services.py").write_text(SERVICES)
@@ -244,9 +244,9 @@ def test_a_version_that_is_refused_is_told(tmp_path, monkeypatch, version, sqlal
 
 @pytest.mark.integration
 def test_nothing_of_the_application_is_imported_unasked(application: Path) -> None:
-    done = checked(application, "calls: [{call: 'parlour.exiting:f', kind: get}]")
+    done = checked(application, "calls: [{call: 'mart.exiting:f', kind: get}]")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "not imported: parlour.exiting; --import does" in done.stdout
+    assert "not imported: mart.exiting; --import does" in done.stdout
 
 
 @pytest.mark.integration
@@ -263,14 +263,14 @@ def test_with_import_each_function_is_found_and_compared(application: Path) -> N
 
 @pytest.mark.integration
 def test_a_function_that_is_missing_fails_the_check(application: Path) -> None:
-    text = CALLS + "  - {call: 'parlour.services:Sessions.gte', kind: get}\n  - {call: 'parlour.service:f', kind: get}\n"
+    text = CALLS + "  - {call: 'mart.services:Sessions.gte', kind: get}\n  - {call: 'mart.service:f', kind: get}\n"
     done = checked(application, text, "--import")
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "session-exporter: config.yml: calls[2]: parlour.services.Sessions has no gte, did you mean get?",
-        "config.yml: calls[3]: parlour.service cannot be imported: ModuleNotFoundError: No module named 'parlour.service'",
+        "session-exporter: config.yml: calls[2]: mart.services.Sessions has no gte, did you mean get?",
+        "config.yml: calls[3]: mart.service cannot be imported: ModuleNotFoundError: No module named 'mart.service'",
     ]
-    assert "    WRONG: parlour.services.Sessions has no gte" in done.stdout
+    assert "    WRONG: mart.services.Sessions has no gte" in done.stdout
     assert "    exists: async (self, user_id, device)" in done.stdout
 
 
@@ -278,31 +278,31 @@ def test_a_function_that_is_missing_fails_the_check(application: Path) -> None:
 def importable(application: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(application)
     monkeypatch.setenv("SESSION_EXPORTER_DISABLED", "1")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "parlour"]:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mart"]:
         monkeypatch.delitem(sys.modules, name)
 
 
 @pytest.mark.parametrize(
     ("call", "paths", "found"),
     [
-        ("parlour.services:bare", {"user": "user_id"}, "exists: (user_id); user is the parameter user_id"),
-        ("parlour.services:wrapped", {"user": "user_id.id"}, "exists: (user_id); user is id of the parameter user_id"),
-        ("parlour.services:stream", {}, "exists: async (user_id)"),
-        ("parlour.services:sessions", {"user": "user"}, "exists: (user); user is the parameter user"),
-        ("parlour.services:bare", {"user": "result.user"}, "exists: (user_id); user is user of result"),
-        ("parlour.services:bare", {"key": "self"}, "exists: (user_id); key is self"),
+        ("mart.services:bare", {"user": "user_id"}, "exists: (user_id); user is the parameter user_id"),
+        ("mart.services:wrapped", {"user": "user_id.id"}, "exists: (user_id); user is id of the parameter user_id"),
+        ("mart.services:stream", {}, "exists: async (user_id)"),
+        ("mart.services:sessions", {"user": "user"}, "exists: (user); user is the parameter user"),
+        ("mart.services:bare", {"user": "result.user"}, "exists: (user_id); user is user of result"),
+        ("mart.services:bare", {"key": "self"}, "exists: (user_id); key is self"),
         (
-            "parlour.services:Sessions.open",
+            "mart.services:Sessions.open",
             {"user": "user.id"},
             "exists: (self, given); user is id of user, when a caller gives that",
         ),
         (
-            "parlour.services:bare",
+            "mart.services:bare",
             {"session": "user_id.session"},
             "exists: (user_id); session is user_id.session of the result, else session of the parameter user_id",
         ),
-        ("parlour.services:bare", {"session": "result"}, "exists: (user_id); session is result"),
-        ("parlour.services:bare", {"created_at": "born.at"}, "exists: (user_id); created_at is born.at of the result"),
+        ("mart.services:bare", {"session": "result"}, "exists: (user_id); session is result"),
+        ("mart.services:bare", {"created_at": "born.at"}, "exists: (user_id); created_at is born.at of the result"),
     ],
 )
 @pytest.mark.usefixtures("importable")
@@ -314,15 +314,15 @@ def test_a_path_is_told_by_what_its_first_word_names(call: str, paths: dict[str,
     ("call", "paths", "found"),
     [
         (
-            "parlour.services:bare",
+            "mart.services:bare",
             {"user": "userid"},
             "exists: (user_id); user names no parameter: userid, did you mean user_id?",
         ),
-        ("parlour.services:Sessions.limit", {}, "parlour.services.Sessions.limit is a int: expected a function"),
-        ("parlour.services:Strange.get", {}, "parlour.services.Strange has no get"),
-        ("parlour.failing:f", {}, "parlour.failing cannot be imported: ZeroDivisionError: division by zero"),
-        ("parlour.exiting:f", {}, r"parlour.exiting cannot be imported: SystemExit: wrong \x1b[31m arguments"),
-        ("parlour.hopeless:f", {}, "parlour.hopeless cannot be imported: Error: it does not say why"),
+        ("mart.services:Sessions.limit", {}, "mart.services.Sessions.limit is a int: expected a function"),
+        ("mart.services:Strange.get", {}, "mart.services.Strange has no get"),
+        ("mart.failing:f", {}, "mart.failing cannot be imported: ZeroDivisionError: division by zero"),
+        ("mart.exiting:f", {}, r"mart.exiting cannot be imported: SystemExit: wrong \x1b[31m arguments"),
+        ("mart.hopeless:f", {}, "mart.hopeless cannot be imported: Error: it does not say why"),
     ],
 )
 @pytest.mark.usefixtures("importable")

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from session_exporter.configschema import SCHEMA
 from session_exporter.mappings import CallMapping, MiddlewareMapping, StoreMapping, TableMapping
-from session_exporter.yamlschema import Key, DocumentReading
+from session_exporter.yamlschema import DocumentReading, Key
 from session_exporter.yamlsource import Value
 
 
