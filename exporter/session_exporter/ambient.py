@@ -64,8 +64,11 @@ class Call:
         if token is not None:
             try:
                 current_call.reset(token)
-            except ValueError:  # left in another context than it was entered in, as generators are
-                current_call.set(self._outer)
+            except ValueError:
+                # Left in another context than it was entered in, as a coroutine that is thrown away; in that one some
+                # other call may be under way.
+                if current_call.get() is self:
+                    current_call.set(self._outer)
 
     @property
     def found(self) -> set[str]:

@@ -134,6 +134,25 @@ def test_a_result_in_which_the_path_finds_nothing_is_counted(watch: Any, journal
     assert journal.errors == {"calls": 1}
 
 
+@pytest.mark.parametrize(
+    ("path", "nothing"),
+    [("id", {"id": None}), ("0.id", (None, False)), ("session.id", {"session": None}), ("result.user_id", "a session")],
+)
+def test_a_result_that_says_none_where_the_path_leads_is_a_miss_and_no_failure(
+    watch: Any, journal: Recorder, path: str, nothing: object
+) -> None:
+    shop = watch("get", session=path)
+    shop.call("u1", act=returns(shop.Session("s1") if nothing == "a session" else nothing))
+    assert [(type(event), event.session) for event in journal.events] == [(LookedUp, "")]
+    assert not journal.errors
+
+
+def test_an_end_of_no_session_is_no_failure(watch: Any, journal: Recorder) -> None:
+    watch("end", session="session_id").call("u1", None, returns(1))
+    assert journal.events == []
+    assert not journal.errors
+
+
 # get_or_create
 
 
@@ -467,6 +486,29 @@ def test_what_a_call_leaves_running_in_the_background_is_not_in_it(watch: Any, j
 
     asyncio.run(main())
     assert [event.user for event in journal.events] == ["u1", "u2"]
+
+
+def test_a_call_in_the_background_that_outlives_the_one_it_began_in_is_told(watch: Any, journal: Recorder) -> None:
+    shop = watch("get_or_create", scope="chat")
+
+    async def main() -> None:
+        later, tasks = asyncio.Event(), []
+
+        async def background() -> Any:
+            await later.wait()
+            return shop.Session("s2")
+
+        async def outer() -> Any:
+            tasks.append(asyncio.ensure_future(shop.call("u2", act=background)))
+            await asyncio.sleep(0)
+            return shop.Session("s1")
+
+        await shop.call("u1", act=outer)
+        later.set()
+        await tasks[0]
+
+    asyncio.run(main())
+    assert [(event.user, event.session) for event in journal.events] == [("u1", "s1"), ("u2", "s2")]
 
 
 def test_threads_do_not_share_their_calls(watch: Any, journal: Recorder) -> None:

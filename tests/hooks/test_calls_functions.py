@@ -24,7 +24,7 @@ from session_exporter.hooks.calls import instrument
 from session_exporter.tracker import SessionTracker
 
 MODULE = '''
-    import asyncio, contextlib, functools
+    import asyncio, contextlib, functools, types
 
     class Session:
         def __init__(self, id):
@@ -46,6 +46,35 @@ MODULE = '''
 
     def returning_task(user_id=None, *, fail=False):
         return asyncio.ensure_future(coroutine(user_id, fail=fail))
+
+    @types.coroutine
+    def old_coroutine(user_id):
+        yield
+        return plain(user_id)
+
+    class Entered:
+        """Of the kind that aiohttp's client returns: to be awaited, or to be entered."""
+
+        def __init__(self, coroutine):
+            self._coroutine = coroutine
+
+        def __await__(self):
+            return self._coroutine.__await__()
+
+        async def __aenter__(self):
+            return await self._coroutine
+
+        async def __aexit__(self, *error):
+            pass
+
+        def send(self, value):
+            return self._coroutine.send(value)
+
+        def throw(self, error):
+            return self._coroutine.throw(error)
+
+    def returning_entered(user_id):
+        return Entered(coroutine(user_id))
 
     def generator(user_id=None, *, fail=False):
         """Says what it does."""
@@ -269,6 +298,27 @@ def test_what_is_awaited_is_judged_by_what_it_returns(watch: Any, journal: Recor
     asyncio.run(main())
     assert told(journal) == [(Observed, "of u1", "u1"), (CreateFailed, "", "u2")]
     assert all("test_calls_functions.py" in event.sites[0] for event in journal.events)
+
+
+def test_a_generator_that_can_be_awaited_still_can(watch: Any, journal: Recorder) -> None:
+    shop = watch("old_coroutine", user="user_id")
+
+    async def main() -> None:
+        assert (await shop.old_coroutine("u1")).id == "of u1"
+
+    asyncio.run(main())
+    assert told(journal) == [(Observed, "of u1", "u1")]
+
+
+def test_what_can_be_awaited_or_entered_still_can_be_both(watch: Any) -> None:
+    shop = watch("returning_entered", user="user_id")
+
+    async def main() -> None:
+        assert (await shop.returning_entered("u1")).id == "of u1"
+        async with shop.returning_entered("u1") as session:
+            assert session.id == "of u1"
+
+    asyncio.run(main())
 
 
 def test_a_method_that_is_a_coroutine_function_is_watched(watch: Any, journal: Recorder) -> None:

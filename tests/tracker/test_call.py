@@ -30,3 +30,11 @@ def test_a_call_left_in_another_context_leaves_that_one_as_it_would_be_without()
     contextvars.copy_context().run(call.__enter__)
     call.__exit__(None, None, None)
     assert current_call.get() is None
+
+
+def test_a_call_left_in_another_context_leaves_the_call_there_under_way() -> None:
+    thrown_away = Call("chat")
+    contextvars.copy_context().run(thrown_away.__enter__)
+    with Call("chat") as call:
+        thrown_away.__exit__(None, None, None)
+        assert call_of("chat") is call

@@ -111,6 +111,8 @@ class Invocation(Call):
         plan = self.plan
         if plan.surrounds:
             self.__exit__(None, None, None)
+        if self.outermost is not None and self.outermost.ended:  # it has reported, and will not report for this one
+            self.outermost = None
         if plan.late:
             self._read_owner(result)
         plan.judge(self, result, took_us)
@@ -152,9 +154,14 @@ class Invocation(Call):
         return self.outermost is None and self._found is None and self._made is None and self.sightings is None
 
     def _count_miss(self, result: Any) -> None:
-        """Count a result in which the path of the session finds nothing, unless it is one that has no id yet."""
-        path = self.plan.mapping.session
-        if path and result is not None and not _is_new(result):
+        """Count a result in which there is nothing where the path of the session leads.
+
+        Not one that says None there, which is no session, nor one that has no id yet.
+        """
+        path, says_none = self.plan.mapping.session, self.plan.readers.no_session
+        if not path or result is None or _is_new(result):
+            return
+        if not says_none(self.instance, self.args, self.kwargs, result):
             said = f"{self.plan.mapping.call}: session: {path!r} found nothing in a {type(result).__name__}"
             self.plan.reporter.count_failure(PathError(said))
 

@@ -44,6 +44,7 @@ class Readers(NamedTuple):
         key: The device, app or thread.
         created_at: When the session was created.
         early: Whether user and key are arguments, to be read before the function may change them.
+        no_session: Reads whether None stands where the session's path leads, or on the way there.
     """
 
     session: Reader | None
@@ -51,6 +52,7 @@ class Readers(NamedTuple):
     key: Reader | None
     created_at: Reader | None
     early: bool
+    no_session: Reader
 
 
 def compile_readers(mapping: CallMapping, signature: Signature | None) -> Readers:
@@ -72,6 +74,7 @@ def compile_readers(mapping: CallMapping, signature: Signature | None) -> Reader
         key=_argument_reader("key", mapping.key, signature),
         created_at=_result_reader(mapping.created_at, signature) if mapping.created_at else None,
         early=early and bool(mapping.user or mapping.key),
+        no_session=_none_reader(mapping, signature),
     )
 
 
@@ -103,6 +106,35 @@ def _session_reader(mapping: CallMapping, signature: Signature | None) -> Reader
     if mapping.kind in _OF_ARGUMENTS:
         return _first(argument, _of_result(words))
     return _first(_of_result(words), argument)
+
+
+def _none_reader(mapping: CallMapping, signature: Signature | None) -> Reader:
+    words = tuple(mapping.session.split("."))
+    first, rest = words[:1], words[1:]
+    is_named = signature is not None and words[0] in signature.parameters
+    if words[0] in (_SELF, _RESULT) or (is_named and mapping.kind in _OF_ARGUMENTS):
+        read = _reader(first, signature)
+        return lambda instance, args, kwargs, result: _says_none(read(instance, args, kwargs, result), rest)
+    return lambda _instance, _args, _kwargs, result: _says_none(result, words)
+
+
+def _says_none(value: Any, words: Sequence[str]) -> bool:
+    for word in words:
+        if value is not None and not _has_entry(value, word):
+            return False
+        value = follow(value, (word,))
+    return value is None
+
+
+def _has_entry(value: Any, word: str) -> bool:
+    kind = type(value)
+    if hasattr(kind, "keys") and hasattr(kind, "__getitem__"):
+        return word in value.keys()  # noqa: SIM118 - as below
+    if hasattr(kind, "_mapping") and hasattr(kind, "_fields"):
+        return word in value._mapping  # noqa: SLF001 - as below
+    if word.isdecimal() and hasattr(kind, "__len__"):
+        return int(word) < len(value)
+    return word in getattr(value, "__dict__", ()) or (hasattr(kind, word) and not hasattr(kind, "_sa_class_manager"))
 
 
 def _result_reader(path: str, signature: Signature | None) -> Reader:

@@ -6,7 +6,7 @@ Each step of ours is shielded, and adds one frame to a traceback.
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import _AsyncGeneratorContextManager, _GeneratorContextManager
-from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
+from inspect import CO_ITERABLE_COROUTINE, isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -129,7 +129,7 @@ class Calls:
             if hasattr(type(result), "_asyncio_future_blocking"):
                 run.detach()
                 result.add_done_callback(_Settled(run, self._shield))
-            elif type(result) in _LATER or hasattr(type(result), "throw"):
+            elif type(result) in _LATER or _is_coroutine(type(result)):
                 return self._later(run.resumed(), result)
             else:
                 run.finish(result)
@@ -139,7 +139,7 @@ class Calls:
         with self._shield:
             if isinstance(result, _MANAGERS):
                 result.gen = self._later(run, result.gen)
-            elif isinstance(result, GeneratorType):
+            elif isinstance(result, GeneratorType) and not result.gi_code.co_flags & CO_ITERABLE_COROUTINE:
                 return _named(_generated(run, self._shield, result), result)
             elif isinstance(result, AsyncGeneratorType):
                 return _named(_streamed(run, self._shield, result), result)
@@ -149,6 +149,11 @@ class Calls:
                 begun.owned = self._deferred
                 return coroutine
         return result
+
+
+def _is_coroutine(kind: type) -> bool:
+    """Whether another coroutine does for it; not where `async with` is meant to enter it, as with aiohttp's client."""
+    return hasattr(kind, "throw") and not hasattr(kind, "__aenter__")
 
 
 class _Begun:
