@@ -88,6 +88,17 @@ def test_a_bulk_delete_says_nothing_unless_it_returns_ids(engine: Engine, journa
     assert ended(journal) == ["a", "b"]
 
 
+@pytest.mark.skipif(IS_14, reason="1.4 has no RETURNING on SQLite")
+def test_a_result_that_is_not_fetched_is_let_go_at_once(engine: Engine, journal: Recorder):
+    """SQLite does not commit as long as a statement under way is kept."""
+    with engine.begin() as connection:
+        connection.execute(sa.update(chats).where(chats.c.id == "a").values(status="gone").returning(chats.c.user_id))
+        connection.execute(sa.update(chats).where(chats.c.id == "b").values(status="gone").returning(chats.c.id))
+    with engine.connect() as connection:
+        assert connection.execute(sa.select(sa.func.count()).where(chats.c.status == "gone")).scalar() == 2
+    assert ended(journal) == []
+
+
 CLOSES = {
     "core": sa.update(chats).where(chats.c.id == "a").values(status="completed"),
     "text": sa.text("update chats set status = 'completed' where id = :i").bindparams(i="a"),

@@ -231,3 +231,35 @@ def test_two_phases_are_one_commit(run: Any, journal: Recorder, postgres_driver:
 
     run(act)
     assert created(journal) == ["a"]
+
+
+def test_what_a_statement_returns_need_not_be_fetched(run: Any, journal: Recorder):
+    def act(engine: Engine) -> None:
+        upsert = insert(chats).on_conflict_do_nothing().returning(chats.c.id)
+        with engine.begin() as connection:
+            connection.execute(upsert.values(id="a", user_id="ann"))
+            connection.execute(sa.insert(chats).values(id="b", user_id="bob"))
+        with engine.begin() as connection:
+            connection.execute(upsert.values(id="a", user_id="ann"))
+            connection.execute(sa.delete(chats).where(chats.c.id == "a").returning(chats.c.id))
+            connection.execute(sa.delete(chats).where(chats.c.id == "b").returning(chats.c.status))
+            connection.execute(sa.delete(chats).where(chats.c.id == "c").returning(chats.c.status))
+
+    run(act)
+    assert sorted(told(journal)) == [
+        ("created", "a", "ann"),
+        ("created", "b", "bob"),
+        ("ended", "a", "", "deleted"),
+        ("ended", "b", "", "deleted"),
+    ]
+
+
+def test_rows_that_are_not_fetched_are_nothing_when_rolled_back(run: Any, journal: Recorder):
+    def act(engine: Engine) -> None:
+        with engine.connect() as connection, connection.begin() as transaction:
+            connection.execute(insert(chats).values(id="a").on_conflict_do_nothing().returning(chats.c.id))
+            connection.execute(sa.delete(chats).where(chats.c.id == "a").returning(chats.c.status))
+            transaction.rollback()
+
+    run(act)
+    assert told(journal) == []

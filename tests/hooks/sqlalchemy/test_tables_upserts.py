@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from recorder import Recorder
+from sqlalchemy import orm
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Engine
-from watching import IS_14, Base, chats, messages, tickets, told
+from watching import IS_14, Base, Chat, chats, messages, tickets, told
 
 from session_exporter.hooks.sqlalchemy import map_table
 from session_exporter.tracker import SessionTracker
@@ -88,6 +89,23 @@ def test_returned_rows_say_which_were_inserted(engine: Engine, journal: Recorder
         statement = insert(chats).on_conflict_do_nothing().returning(chats.c.id)
         assert connection.execute(statement, [_row("a"), _row("b")]).all() == [("b",)]
     assert told(journal) == [("created", "a", "ann"), ("created", "b", "ann")]
+
+
+@pytest.mark.skipif(IS_14, reason="1.4 has no RETURNING on SQLite")
+def test_rows_that_are_returned_and_not_fetched_were_written_all_the_same(engine: Engine, journal: Recorder):
+    with engine.begin() as connection:
+        connection.execute(_upsert("a").returning(chats.c.id))
+    assert told(journal) == [("observed", "a", "ann", "upsert", "")]
+
+
+@pytest.mark.skipif(IS_14, reason="1.4 has no RETURNING on SQLite")
+def test_written_rows_that_a_mapper_loads_are_seen(engine: Engine, journal: Recorder):
+    with orm.Session(engine) as session:
+        for statement in (sa.insert(Chat).values(id="a", owner="ann"), _upsert("b")):
+            loaded = session.scalars(sa.select(Chat).from_statement(statement.returning(Chat)))
+            assert loaded.one().owner == "ann"
+        session.commit()
+    assert told(journal) == [("created", "a", "ann"), ("observed", "b", "ann", "upsert", "")]
 
 
 @pytest.mark.parametrize("statement", [_upsert("a"), TEXT_UPSERT.bindparams(i="a")], ids=["core", "text"])

@@ -4,14 +4,15 @@ An event needs an id. Rows that end without one (a bulk statement without RETURN
 reported by nobody: their sessions expire by themselves when they have been idle for long enough.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from session_exporter.hooks.sqlalchemy.knowledge import ENDED, FOUND
 from session_exporter.hooks.sqlalchemy.mapped import MappedTable, Record, Returned
 from session_exporter.hooks.sqlalchemy.pinned import PinnedIds, single_values
 from session_exporter.hooks.sqlalchemy.readings import StatementReading
-from session_exporter.hooks.sqlalchemy.results import watch_rows
+from session_exporter.hooks.sqlalchemy.results import OnRow, watch_rows
 from session_exporter.hooks.sqlalchemy.work import (
     CREATED,
     LOST,
@@ -22,6 +23,8 @@ from session_exporter.hooks.sqlalchemy.work import (
     Execution,
     work_of,
 )
+
+Named: TypeAlias = tuple[str, Any]
 
 
 class Change:
@@ -52,31 +55,36 @@ class Change:
 
     def __call__(self, execution: Execution) -> None:
         """Note what the statement changed."""
-        if self._returned.has_id and execution.has_rows:
+        if not execution.has_rows:
+            self._note(execution, execution.rowcount)
+        elif self._returned.has_id:
             self._follow(execution)
-            return
-        if execution.has_rows:
+        else:
             self._count(execution)
-            return
-        self._note(execution, execution.rowcount)
 
     def _note(self, execution: Execution, rowcount: int) -> None:
         """Note it for the ids that the condition names, of which `rowcount` rows were changed."""
-        if rowcount == 0:
-            return
-        expanded = getattr(execution.context, "_expanded_parameters", {})
-        changed = [
-            (session, values) for values in execution.parameters for session in self._pinned.sessions(values, expanded)
-        ]
-        if 0 < rowcount < len(changed):
-            changed = self._surely(changed, rowcount)
-        deeds = [deed for session, values in changed for deed in self._deeds(session, values, None)]
-        if deeds:
+        changed = self._changed(self._named(execution), rowcount) if rowcount else []
+        if changed:
             noted = Deeds(self.table, execution.connection, work_of(execution.connection))
-            for deed in deeds:
+            for deed in changed:
                 noted.add(deed)
 
-    def _surely(self, changed: list[tuple[str, Any]], rowcount: int) -> list[tuple[str, Any]]:
+    def _named(self, execution: Execution) -> list[Named]:
+        """The ids that the condition names, and the parameters it has them of."""
+        expanded = getattr(execution.context, "_expanded_parameters", {})
+        return [
+            (session, values) for values in execution.parameters for session in self._pinned.sessions(values, expanded)
+        ]
+
+    def _changed(self, named: list[Named], rowcount: int) -> list[Deed]:
+        if rowcount == 0:
+            return []
+        if 0 < rowcount < len(named):
+            named = self._surely(named, rowcount)
+        return [deed for session, values in named for deed in self._deeds(session, values, None)]
+
+    def _surely(self, changed: list[Named], rowcount: int) -> list[Named]:
         """Those that this process has seen, when it has seen as many as were changed; else nobody knows which."""
         table = self.table
         seen = [each for each in changed if table.knowledge.state(table.scope, each[0]) == FOUND]
@@ -88,13 +96,7 @@ class Change:
             return
         deeds = Deeds(self.table, execution.connection, work_of(execution.connection))
         on_row = partial(self._take, deeds, execution.parameters[0])
-        watch_rows(
-            execution.result,
-            places,
-            on_row,
-            lambda _, __: None,
-            on_failure=self.table.reporter.count_failure,
-        )
+        self._watch(execution, places, on_row, partial(self._end, deeds, self._named(execution), sees_ids=True))
 
     def _take(self, deeds: Deeds, values: Any, row: Any) -> None:
         session = self._returned.record.session(row)
@@ -104,11 +106,31 @@ class Change:
 
     def _count(self, execution: Execution) -> None:
         """Note it when the application has fetched the rows, whose number is all that they say."""
+        deeds = Deeds(self.table, execution.connection, work_of(execution.connection))
+        on_end = partial(self._end, deeds, self._named(execution), sees_ids=False)
+        self._watch(execution, (), lambda _: None, on_end)
 
-        def on_end(count: int, _: bool) -> None:  # noqa: FBT001 - as `watch_rows` calls it
-            self._note(execution, count)
+    def _watch(self, execution: Execution, places: tuple[int, ...], on_row: OnRow, on_end: Callable[..., None]) -> None:
+        # Nothing of this may lead to the result: as long as a cycle keeps it, SQLite refuses to commit.
+        on_end = partial(on_end, execution.rows_expected)
+        watch_rows(execution.result, places, on_row, on_end, on_failure=self.table.reporter.count_failure)
 
-        watch_rows(execution.result, (), lambda _: None, on_end, on_failure=self.table.reporter.count_failure)
+    def _end(
+        self,
+        deeds: Deeds,
+        named: list[Named],
+        expected: int,
+        count: int,
+        exhausted: bool,  # noqa: FBT001 - as `watch_rows` calls it
+        *,
+        sees_ids: bool,
+    ) -> None:
+        """Note what the rows have not said, as nobody has fetched one: the statement was executed all the same."""
+        if not exhausted and not count:
+            count, sees_ids = max(expected, 0), False
+        if not sees_ids:
+            for deed in self._changed(named, count):
+                deeds.add(deed)
 
     def _deeds(self, session: str, values: Any, row: Any) -> list[Deed]:
         """What happened to one session: several things, when one statement says several."""

@@ -53,7 +53,7 @@ class Insert:
         if self._returned.has_id and execution.has_rows and not self._is_certain(proposed):
             self._follow(execution, work, proposed)
             return
-        made = self._made(execution, work, proposed)
+        made = self._made(proposed, work, execution)
         if made:
             deeds = Deeds(self.table, execution.connection, work)
             for deed in made:
@@ -91,16 +91,17 @@ class Insert:
         """Whether the parameters say all: what is returned adds nothing."""
         return self._conflict is Conflict.REFUSE and bool(proposed) and all(deed.session for deed in proposed)
 
-    def _made(self, execution: Execution, work: Work, proposed: list[Deed]) -> list[Deed]:
+    def _made(self, proposed: list[Deed], work: Work, execution: Execution) -> list[Deed]:
         known = proposed if all(deed.session for deed in proposed) else [deed for deed in proposed if deed.session]
         if self._conflict is Conflict.REFUSE or not known:
             return self._as_rows(known, work)
-        if not self._names_its_row and self._conflict is not Conflict.NOTHING:
+        return self._written(known, work, execution.rowcount, len(proposed))
+
+    def _written(self, known: list[Deed], work: Work, rowcount: int, rows: int) -> list[Deed]:
+        """What it means that of so many rows, some of which may have been there, so many were written."""
+        if rowcount == 0 or not (self._names_its_row or self._conflict is Conflict.NOTHING):
             return []
-        rowcount = execution.rowcount
-        if rowcount == 0:
-            return []
-        if self._conflict is Conflict.NOTHING and rowcount == len(proposed):
+        if self._conflict is Conflict.NOTHING and rowcount == rows:
             return self._as_rows(known, work)
         return [made for deed in known if (made := self._as_upsert(deed, work)) is not None]
 
@@ -113,7 +114,20 @@ class Insert:
         by_id = {deed.session: deed for deed in proposed}
         only = proposed[0] if len(proposed) == 1 else None
         on_row = partial(self._take, deeds, by_id, only)
-        watch_rows(execution.result, places, on_row, _ignore, on_failure=self.table.reporter.count_failure)
+        on_end = partial(self._end, deeds, proposed, execution.rows_expected)
+        watch_rows(execution.result, places, on_row, on_end, on_failure=self.table.reporter.count_failure)
+
+    def _end(self, deeds: Deeds, proposed: list[Deed], expected: int, count: int, exhausted: bool) -> None:  # noqa: FBT001 - as `watch_rows` calls it
+        """Note what the parameters say when nobody has fetched a row: the statement was executed all the same."""
+        known = [deed for deed in proposed if deed.session]
+        if exhausted or count or not known:
+            return
+        if self._conflict is Conflict.REFUSE:
+            made = self._as_rows(known, deeds.work)
+        else:
+            made = self._written(known, deeds.work, expected, len(proposed))
+        for deed in made:
+            deeds.add(deed)
 
     def _take(self, deeds: Deeds, by_id: dict[str, Deed], only: Deed | None, row: Any) -> None:
         record = self._returned.record
@@ -180,7 +194,3 @@ def _names_its_row(table: MappedTable, reading: StatementReading) -> bool:
     if columns is None or reading.conflict is Conflict.REPLACE or ids <= columns or ids <= reading.sets.keys():
         return True
     return any(column.startswith("constraint ") and column.endswith(_PRIMARY) for column in columns)
-
-
-def _ignore(_: int, __: bool) -> None:  # noqa: FBT001 - as `watch_rows` calls it
-    """The end of the rows says nothing."""

@@ -119,14 +119,12 @@ def readings_of(compiled: Any, note: Callable[[Any], None]) -> Iterable[Statemen
         compiled: By SQLAlchemy.
         note: Told of each table that a statement is about.
     """
-    statement = compiled.statement
-    if compiled.isinsert:
+    if compiled.isinsert or compiled.isupdate or compiled.isdelete:
+        statement = _write_of(compiled.statement)
         note(original(statement.table))
-        return (read_insert(statement, Compilation(compiled)),)
-    if compiled.isupdate or compiled.isdelete:
-        note(original(statement.table))
-        return (read_change(statement, Compilation(compiled)),)
-    text = _text_of(statement)
+        reading = read_insert if compiled.isinsert else read_change
+        return (reading(statement, Compilation(compiled)),)
+    text = _text_of(compiled.statement)
     if text is not None:
         return read(text)
     return () if _is_load(compiled) else tuple(read_select(_select_of(compiled), Compilation(compiled), note))
@@ -148,6 +146,15 @@ def _text_of(statement: Any) -> str | None:
             return str(statement.text)
         statement = getattr(statement, "element", None)
     return None
+
+
+def _write_of(statement: Any) -> Any:
+    """The INSERT, UPDATE or DELETE itself, of one whose returned rows are loaded as objects by `from_statement`."""
+    for _ in range(_LAYERS_MAX):
+        if hasattr(statement, "table"):
+            break
+        statement = statement.element
+    return statement
 
 
 def _select_of(compiled: Any) -> Any:

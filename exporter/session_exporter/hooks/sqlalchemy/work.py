@@ -90,6 +90,11 @@ class Execution:
         rowcount = int(self.result.rowcount)
         return rowcount if rowcount >= 0 else getattr(context, "_session_exporter_rowcount", rowcount)
 
+    @property
+    def rows_expected(self) -> int:
+        """How many rows there are to fetch; -1 when the driver does not know before they are, as SQLite's."""
+        return -1 if self.context.dialect.name == "sqlite" else int(self.result.rowcount)
+
     def places(self, outputs: tuple[int | str, ...]) -> tuple[int, ...] | None:
         """Where columns that go by name are in the rows of the result; None when one is missing or there twice."""
         names = self.result.keys()
