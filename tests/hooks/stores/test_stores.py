@@ -1,6 +1,7 @@
 """What each command says of a session, for clients of both kinds."""
 
 import json
+import time
 
 import pytest
 from session_stores import tell
@@ -168,6 +169,16 @@ def test_an_expiry_of_nothing_ends_a_session(client, told) -> None:
     client.do("set", "session:a", VALUE)
     client.do("pexpire", "session:a", -1)
     assert told() == [WRITTEN, ENDED, CREATED, ENDED]
+
+
+@pytest.mark.parametrize(("command", "units_per_s"), [("expireat", 1), ("pexpireat", 1000)])
+def test_an_expiry_in_the_past_ends_a_session_and_one_in_the_future_does_not(
+    client, told, command, units_per_s
+) -> None:
+    client.do("set", "session:a", VALUE)
+    client.do(command, "session:a", (int(time.time()) + 600) * units_per_s)
+    client.do(command, "session:a", (int(time.time()) - 600) * units_per_s)
+    assert told() == [WRITTEN, ENDED]
 
 
 def test_a_later_expiry_is_neither_lookup_nor_reuse(client, told) -> None:

@@ -3,8 +3,10 @@
 A reply is read as the client parses it and as it is on the wire: within MULTI, errors come before it is parsed.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 
 Arguments: TypeAlias = Sequence[Any]
@@ -185,6 +187,13 @@ def _expire(arguments: Arguments, at: int, reply: Any) -> KeyReading:
     return KeyReading(KeyOutcome.REMOVED if int(arguments[at + 1]) <= 0 else KeyOutcome.TOUCHED)
 
 
+def _expire_at(units_per_s: int, arguments: Arguments, at: int, reply: Any) -> KeyReading:
+    """A time that has passed removes the key; by this machine's clock, as nobody says what the server's is."""
+    read = _expire(arguments, at, reply)
+    is_past = read.outcome is KeyOutcome.TOUCHED and int(arguments[at + 1]) <= time.time() * units_per_s
+    return KeyReading(KeyOutcome.REMOVED) if is_past else read
+
+
 def _persist(_: Arguments, __: int, reply: Any) -> KeyReading:
     return KeyReading(KeyOutcome.TOUCHED if reply else KeyOutcome.NOTHING)
 
@@ -244,8 +253,8 @@ _BY_NAME: Final = {
     "GETDEL": Command(ONE, _get_and_delete),
     "EXPIRE": Command(ONE, _expire),
     "PEXPIRE": Command(ONE, _expire),
-    "EXPIREAT": Command(ONE, _expire),
-    "PEXPIREAT": Command(ONE, _expire),
+    "EXPIREAT": Command(ONE, partial(_expire_at, 1)),
+    "PEXPIREAT": Command(ONE, partial(_expire_at, 1000)),
     "PERSIST": Command(ONE, _persist),
 }
 
