@@ -5,6 +5,7 @@ Every function of the hooks, and of what they stand on, is made to raise in turn
 
 import ast
 import asyncio
+import contextvars
 import functools
 import inspect
 import pkgutil
@@ -21,6 +22,7 @@ from recorder import Recorder
 from sqlalchemy.orm import Session, declarative_base
 
 import session_exporter.hooks
+from session_exporter import pending
 from session_exporter.hooks.asgi import SessionExporterMiddleware
 from session_exporter.hooks.calls import instrument
 from session_exporter.hooks.sqlalchemy import map_table
@@ -126,6 +128,11 @@ def serve_wsgi(engine: sa.Engine) -> list[object]:
 
 
 def fresh_work() -> list[object]:
+    """Work with a database, and in a context, of its own: what a broken hook leaves behind stays there."""
+    return contextvars.copy_context().run(_fresh_work)
+
+
+def _fresh_work() -> list[object]:
     engine = sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool)
     Base.metadata.create_all(engine)
     try:
@@ -259,6 +266,7 @@ def hooks() -> Iterator[None]:
     yield
     for each in uninstall:
         each()
+    pending._pending.clear()
 
 
 def test_unbroken_the_hooks_see_the_application_work(undisturbed: list[object], hooks: None) -> None:
