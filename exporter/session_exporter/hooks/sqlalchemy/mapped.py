@@ -1,13 +1,12 @@
 """A mapped table, and how the values of its columns become ids, users and reasons."""
 
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from session_exporter.hooks.sqlalchemy.knowledge import Knowledge
 from session_exporter.hooks.sqlalchemy.readings import UNKNOWN, Source, StatementReading, parameter
-from session_exporter.hooks.sqlalchemy.texts import end_reason, inside, plain_text, user_text
+from session_exporter.hooks.sqlalchemy.texts import end_reason, id_value, inside, plain_text, user_text
 from session_exporter.identity import SHORT_CHARS, canonical_id
 from session_exporter.mappings import TableMapping, is_value_among
 from session_exporter.reporter import Reporter
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     from session_exporter.hooks.sqlalchemy.work import Execution
 
 _UUID_CHARS: Final = (32, 36)
+# Names of SQLAlchemy's own types, and of those that applications declare as its documentation shows, begin with them.
+_UUID_TYPES: Final = ("uuid", "guid")
 
 
 class MappedTable:
@@ -54,13 +55,13 @@ class MappedTable:
     def learn(self, sqltable: Any) -> None:
         """Take note of how SQLAlchemy declares the columns of the table."""
         column = next((each for each in sqltable.c if each.name.lower() == self.columns.id[-1]), None)
-        if column is not None and type(column.type).__name__ in {"Uuid", "UUID"}:
+        if column is not None and type(column.type).__name__.lower().startswith(_UUID_TYPES):
             self.has_uuids = True
             self.is_plain = False
 
     def id_text(self, value: object) -> str:
         """One column of an id as text; `""` for NULL."""
-        text = canonical_id(value.value if isinstance(value, Enum) else value, "session")
+        text = canonical_id(id_value(value), "session")
         if self.has_uuids and len(text) in _UUID_CHARS:
             try:
                 return str(UUID(text))

@@ -11,6 +11,8 @@ from session_exporter.identity import SHORT_CHARS, canonical_id
 
 _REASONS: Final = frozenset(END_REASONS)
 _WORDS_IN_PATH_MAX: Final = 16
+# What serves as an id as it is, and what serves as none.
+_USUAL: Final = (str, int, UUID, bytes, float, Mapping, list, tuple, set)
 
 
 def end_reason(value: object) -> str:
@@ -34,7 +36,22 @@ def user_text(value: object) -> str:
     """A user's id as text, `""` for NULL."""
     if type(value) is str and len(value) <= SHORT_CHARS and value.isascii():
         return value
-    return canonical_id(value.value if isinstance(value, Enum) else value, "user")
+    return canonical_id(id_value(value), "user")
+
+
+def id_value(value: object) -> object:
+    """What the text of an id is made of: a value of another class than ids usually have stands for its own text.
+
+    Columns may be of types that the application, or a library of ids, has made: ULID and the like. A value whose class
+    says nothing of its text is left as it is, for nobody knows what it is called elsewhere.
+    """
+    if isinstance(value, Enum):
+        value = value.value
+    if value is None or isinstance(value, _USUAL):
+        return value
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    return str(value) if type(value).__str__ is not object.__str__ else value
 
 
 def inside(value: object, path: str) -> object:
