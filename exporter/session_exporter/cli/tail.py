@@ -103,7 +103,9 @@ def _names(options: TailOptions, say: Callable[[str], None]) -> Pseudonyms:
         # A file that is named is never made, only read.
         key = read_or_make_key(options.state_directory, path)
     except StateError as error:
-        say(f"{error}; the pseudonyms are this run's own and cannot be compared with the sidecar's")
+        is_new = options.config.privacy.key_file is None and not path.exists()
+        problem = f"no sidecar has kept its state in {options.state_directory} yet" if is_new else str(error)
+        say(f"{problem}; the pseudonyms are this run's own and cannot be compared with the sidecar's")
         key = secrets.token_bytes(KEY_BYTES)
     return Pseudonyms(key)
 
