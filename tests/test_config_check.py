@@ -33,6 +33,8 @@ class Sessions:
 
     def open(self, **given): ...
 
+    def renamed(this, user): ...
+
     def __call__(self, user): ...
 
 def bare(user_id): ...
@@ -301,6 +303,11 @@ def importable(application: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             {"session": "user_id.session"},
             "exists: (user_id); session is user_id.session of the result, else session of the parameter user_id",
         ),
+        (
+            "mart.services:Sessions.open",
+            {"session": "sid"},
+            "exists: (self, given); session is sid of the result, else sid, when a caller gives that",
+        ),
         ("mart.services:bare", {"session": "result"}, "exists: (user_id); session is result"),
         ("mart.services:bare", {"created_at": "born.at"}, "exists: (user_id); created_at is born.at of the result"),
     ],
@@ -320,6 +327,16 @@ def test_a_path_is_told_by_what_its_first_word_names(call: str, paths: dict[str,
         ),
         ("mart.services:Sessions.limit", {}, "mart.services.Sessions.limit is a int: expected a function"),
         ("mart.services:Strange.get", {}, "mart.services.Strange has no get"),
+        (
+            "mart.services:Sessions",
+            {},
+            "mart.services.Sessions cannot be watched: it is a class: name its __init__, or another function of it",
+        ),
+        (
+            "mart.services:Sessions.renamed",
+            {"user": "this.user"},
+            "exists: (this, user); user names no parameter: this",
+        ),
         ("mart.failing:f", {}, "mart.failing cannot be imported: ZeroDivisionError: division by zero"),
         ("mart.exiting:f", {}, r"mart.exiting cannot be imported: SystemExit: wrong \x1b[31m arguments"),
         ("mart.hopeless:f", {}, "mart.hopeless cannot be imported: Error: it does not say why"),
@@ -332,7 +349,7 @@ def test_what_a_hook_could_not_work_with_is_wrong(call: str, paths: dict[str, st
 
 @pytest.mark.usefixtures("importable")
 def test_a_function_without_a_signature_is_not_judged() -> None:
-    found = find_call(CallMapping("builtins:dict", "get", user="user_id"))
+    found = find_call(CallMapping("builtins:max", "get", user="user_id"))
     assert found == ("exists; which parameters it has is not known", False)
 
 

@@ -72,7 +72,7 @@ def find_call(call: CallMapping) -> Finding:
         place = f"{place}.{word}"
     if not callable(found):
         return Finding(f"{place} is a {type(found).__name__}: expected a function", wrong=True)
-    return _compare(call, found)
+    return _compare_as_hooked(call, found)
 
 
 def _line_of(error: BaseException) -> str:
@@ -82,30 +82,45 @@ def _line_of(error: BaseException) -> str:
         return "it does not say why"
 
 
-def _compare(call: CallMapping, function: Callable[..., Any]) -> Finding:
+def _compare_as_hooked(call: CallMapping, function: Callable[..., Any]) -> Finding:
+    # The hook's own; it imports `wrapt`, and that much else.
+    from session_exporter.hooks.call_places import PlaceError, find_place, signature_at  # noqa: PLC0415
+
+    module, _, name = call.call.partition(":")
     try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
+        place = find_place(sys.modules[module], name)
+    except PlaceError as error:
+        return Finding(f"{module}.{name} cannot be watched: {error}", wrong=True)
+    return _compare(call, function, signature_at(place))
+
+
+def _compare(call: CallMapping, function: Callable[..., Any], signature: Signature | None) -> Finding:
+    if signature is None:
         return Finding("exists; which parameters it has is not known")
     kind = "async " if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function) else ""
     findings = [_path_finding(call, name, signature) for name in _PATHS if getattr(call, name)]
-    texts = [f"exists: {kind}({', '.join(signature.parameters)})", *(finding.text for finding in findings)]
+    texts = [
+        f"exists: {kind}({', '.join(inspect.signature(function).parameters)})",
+        *(finding.text for finding in findings),
+    ]
     return Finding("; ".join(texts), any(finding.wrong for finding in findings))
 
 
 def _path_finding(call: CallMapping, name: str, signature: Signature) -> Finding:
     path = getattr(call, name)
     first = path.partition(".")[0]
-    named = first in signature.parameters
+    arguments = [_argument(path)] if first in signature.parameters else []
+    if not arguments and any(each.kind is Parameter.VAR_KEYWORD for each in signature.parameters.values()):
+        arguments = [f"{_from(path, first)}, when a caller gives that"]
+    if first in _ROOTS and first not in signature.parameters:
+        return Finding(f"{name} is {_from(path, first)}")
     if name in _OF_THE_RESULT and first not in _ROOTS:
         places = [f"{path} of the result"]
-        if named and name == "session":
-            places.insert(0 if call.kind in _OF_ARGUMENTS else 1, _argument(path))
+        if name == "session":
+            places[0 if call.kind in _OF_ARGUMENTS else 1 : 0] = arguments
         return Finding(f"{name} is {', else '.join(places)}")
-    if named or first in _ROOTS:
-        return Finding(f"{name} is {_argument(path) if named else _from(path, first)}")
-    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
-        return Finding(f"{name} is {_from(path, first)}, when a caller gives that")
+    if arguments:
+        return Finding(f"{name} is {arguments[0]}")
     return Finding(f"{name} names no parameter: {first}{_near(first, list(signature.parameters))}", wrong=True)
 
 
