@@ -154,6 +154,16 @@ def test_the_same_session_found_again_in_a_transaction_is_no_further_reuse(engin
     assert told(journal) == [HIT, (*HIT, "again")] * 2
 
 
+def test_a_transaction_that_serves_several_requests_reuses_the_session_in_each(
+    engine: Engine, journal: Recorder, tracker: SessionTracker
+):
+    with engine.connect() as connection:
+        for _ in range(2):
+            with tracker.request():
+                connection.execute(HITS["core"]).all()
+    assert told(journal) == [HIT] * 2
+
+
 def test_a_session_found_by_the_transaction_that_made_it_is_a_lookup_once_committed(engine: Engine, journal: Recorder):
     query = sa.select(chats).where(chats.c.id == "new")
     with engine.connect() as connection, connection.begin():

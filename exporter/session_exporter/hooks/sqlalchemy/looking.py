@@ -138,7 +138,8 @@ class _Finding:
             # Not before it is certain that there is such a session.
             settlement.defer(self._connection, lambda at_us: self._report(session, at_us, again=True), lambda: None)
         else:
-            self._report(session, 0, again=name in work.found)
+            # A transaction may serve several requests, each of which may use the session again.
+            self._report(session, 0, again=name in work.found and not (self._where.request or self._where.trace))
         if len(work.found) < IDS_MAX:
             work.found.add(name)
 

@@ -56,7 +56,7 @@ class Statements:
 
     def of_compiled(self, compiled: Any) -> Found:
         """The plans of a compiled statement; remembered by it, so that they live as long as in SQLAlchemy's cache."""
-        if not hasattr(compiled, "bind_names") or not self._may_concern(compiled):  # DDL has none
+        if not hasattr(compiled, "bind_names") or not self._may_concern(str(compiled)):  # DDL has none
             return self._remembered(compiled, self.nothing)
         if compiled.cache_key is not None:
             return self._remembered(compiled, self._read(self._readings_of(compiled)))
@@ -66,10 +66,14 @@ class Statements:
 
     def of_text(self, sql: str) -> Found:
         """The plans of a SQL text."""
-        return self._texts.get(sql) or self._keep(sql, lambda: read(sql))
+        found = self._texts.get(sql)
+        if found is None:
+            # Others are not worth the room: some have their values in them, and never come again.
+            found = self._keep(sql, lambda: read(sql)) if self._may_concern(sql) else self.nothing
+        return found
 
-    def _may_concern(self, compiled: Any) -> bool:
-        text = str(compiled).lower()
+    def _may_concern(self, sql: str) -> bool:
+        text = sql.lower()
         return any(name in text for name in self._tables)
 
     def _remembered(self, compiled: Any, found: Found) -> Found:
@@ -77,9 +81,13 @@ class Statements:
         return found
 
     def _keep(self, key: Hashable, readings: Callable[[], Iterable[StatementReading]]) -> Found:
+        found = self._read(readings)
         while len(self._texts) >= TEXTS_MAX:
-            self._texts.pop(next(iter(self._texts), None), None)
-        found = self._texts[key] = self._read(readings)
+            try:
+                self._texts.pop(next(iter(self._texts), None), None)
+            except RuntimeError:  # another thread has changed it
+                break
+        self._texts[key] = found
         return found
 
     def _read(self, readings: Callable[[], Iterable[StatementReading]]) -> Found:
