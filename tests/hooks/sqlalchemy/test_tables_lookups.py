@@ -252,69 +252,6 @@ def test_uuids_are_one_id_however_they_are_written(tracker: SessionTracker, jour
     assert told(journal)[1] == ("looked_up", str(visit), str(user))
 
 
-class GUID(sa.types.TypeDecorator):
-    """As SQLAlchemy's documentation shows it, for databases that know no UUIDs."""
-
-    impl = sa.CHAR(32)
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, _: Any) -> Any:
-        return None if value is None else uuid.UUID(str(value)).hex
-
-    def process_result_value(self, value: Any, _: Any) -> Any:
-        return None if value is None else uuid.UUID(value)
-
-
-class _Name:
-    """An id of a class of its own, as ULIDs are."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def __str__(self) -> str:
-        return self.text
-
-
-class _Named(sa.types.TypeDecorator):
-    impl = sa.String(40)
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, _: Any) -> Any:
-        return value.text
-
-    def process_result_value(self, value: Any, _: Any) -> Any:
-        return _Name(value)
-
-
-def test_uuids_of_the_applications_own_type_are_one_id_as_well(
-    tracker: SessionTracker, journal: Recorder, engine: Engine
-):
-    table = sa.Table("visits", sa.MetaData(), sa.Column("id", GUID, primary_key=True))
-    table.create(engine)
-    uninstall = map_table("visits", scope="visit", tracker=tracker)
-    visit = uuid.uuid4()
-    with engine.begin() as connection:
-        connection.execute(sa.insert(table).values(id=visit))
-    _fetch(engine, sa.select(table).where(table.c.id == visit))
-    _fetch(engine, sa.text("select id from visits where id = :i"), {"i": visit.hex})
-    uninstall()
-    assert told(journal) == [(kind, str(visit), "") for kind in ("created", "looked_up", "looked_up")]
-
-
-def test_ids_and_users_of_classes_of_their_own_are_their_texts(
-    tracker: SessionTracker, journal: Recorder, engine: Engine
-):
-    columns = (sa.Column("id", _Named, primary_key=True), sa.Column("u", _Named))
-    table = sa.Table("visits", sa.MetaData(), *columns)
-    table.create(engine)
-    uninstall = map_table("visits", scope="visit", user="u", tracker=tracker)
-    with engine.begin() as connection:
-        connection.execute(sa.insert(table).values(id=_Name("v"), u=_Name("ann")))
-    _fetch(engine, sa.select(table).where(table.c.id == _Name("v")))
-    uninstall()
-    assert told(journal) == [("created", "v", "ann"), ("looked_up", "v", "ann")]
-
-
 def test_who_asks_for_the_active_session_asks_for_one_also_when_a_race_has_made_two(
     engine: Engine, journal: Recorder
 ) -> None:

@@ -1,7 +1,9 @@
 """What an expression of SQLAlchemy's own language says about the rows that a query reads."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Column, Table
 from sqlalchemy.sql import operators
@@ -20,6 +22,9 @@ from sqlalchemy.sql.selectable import CTE, AliasedReturnsRows, Join, Select
 
 from session_exporter.hooks.sqlalchemy.readings import Pin, Source, StatementReading, Where, constant, parameter
 from session_exporter.hooks.sqlalchemy.sqltext import condition
+
+# By column, the columns that are always equal to it.
+Twins: TypeAlias = Mapping[Any, AbstractSet[Any]]
 
 _NESTED_MAX: Final = 8
 _AGGREGATES: Final = frozenset({"count", "max", "min", "sum", "avg", "array_agg", "string_agg", "aggregate_strings"})
@@ -104,14 +109,16 @@ def read_select(select: Any, compilation: Compilation, note: Callable[[Any], Non
     """Read a query, once for each table that it takes rows of; `note` is told of the tables."""
     tables: list[Table] = []
     selects: list[Any] = []
-    if not _walk(select, tables, selects) or compilation.aggregates():
+    joins: list[Any] = []
+    if not _walk(select, tables, selects, joins) or compilation.aggregates():
         return
+    twins = _twins(joins)
     for table in tables:
         note(table)
         if tables.count(table) > 1:
             continue
         criteria = [criterion for each in selects for criterion in each._where_criteria]  # noqa: SLF001 - as below
-        where = read_where(criteria, table, compilation)
+        where = read_where(criteria, table, compilation, twins)
         yield StatementReading(
             "select",
             table.name.lower(),
@@ -121,8 +128,11 @@ def read_select(select: Any, compilation: Compilation, note: Callable[[Any], Non
         )
 
 
-def _walk(select: Any, tables: list[Table], selects: list[Any], depth: int = 0) -> bool:
-    """Collect the tables that rows come from, and the queries with their conditions; False when rows are not theirs."""
+def _walk(select: Any, tables: list[Table], selects: list[Any], joins: list[Any], depth: int = 0) -> bool:
+    """Collect the tables that rows come from, and the queries with their conditions; False when rows are not theirs.
+
+    `joins` get the conditions that tables are joined by, where rows have all of them.
+    """
     if not isinstance(select, Select) or depth > _NESTED_MAX:
         return False
     if select._group_by_clauses or select._having_criteria:  # noqa: SLF001 - nothing public tells
@@ -133,15 +143,28 @@ def _walk(select: Any, tables: list[Table], selects: list[Any], depth: int = 0) 
         each = froms.pop()
         if isinstance(each, Join):
             froms += [each.left, each.right]
+            joins += [] if each.isouter or each.full else [each.onclause]
         elif isinstance(each, Table):
             tables.append(original(each))
         elif isinstance(each, AliasedReturnsRows) and isinstance(each.element, Table):
             tables.append(original(each.element))
         elif isinstance(each, AliasedReturnsRows) and not isinstance(each, CTE):
             inside = _bare(each.element)
-            if isinstance(inside, Select) and not _walk(inside, tables, selects, depth + 1):
+            if isinstance(inside, Select) and not _walk(inside, tables, selects, joins, depth + 1):
                 return False
     return True
+
+
+def _twins(joins: Iterable[Any]) -> Twins:
+    """Which keys are the same in several tables: a class that inherits from another has a table of its own."""
+    twins: dict[Any, set[Any]] = {}
+    for criterion in _conjuncts(joins):
+        if getattr(criterion, "operator", None) is operators.eq:
+            pair = {base_column(_bare(criterion.left)), base_column(_bare(criterion.right))}
+            if all(column is not None and column.primary_key for column in pair):
+                same = pair.union(*(twins.get(column, ()) for column in pair))
+                twins.update(dict.fromkeys(same, same))
+    return twins
 
 
 def original(table: Any) -> Any:
@@ -149,8 +172,10 @@ def original(table: Any) -> Any:
     return getattr(table, "_Annotated__element", table)
 
 
-def read_where(criteria: Iterable[Any], table: Table, compilation: Compilation) -> Where:
-    """Read what conditions, all of which must be met, pin of a table's columns."""
+def read_where(
+    criteria: Iterable[Any], table: Table, compilation: Compilation, twins: Twins = MappingProxyType({})
+) -> Where:
+    """Read what conditions, all of which must be met, pin of a table's columns, or of the `twins` of its key."""
     pins: dict[str, Pin] = {}
     is_only_pins = True
     for criterion in _conjuncts(criteria):
@@ -158,7 +183,7 @@ def read_where(criteria: Iterable[Any], table: Table, compilation: Compilation) 
             where = condition(criterion.text, table.name.lower())
             pins.update(where.pins)
             is_only_pins &= where.is_only_pins
-        elif (pin := _pin(criterion, table, compilation)) is not None:
+        elif (pin := _pin(criterion, table, compilation, twins)) is not None:
             pins[pin[0]] = pin[1]
         else:
             is_only_pins = False
@@ -174,21 +199,29 @@ def _conjuncts(criteria: Iterable[Any]) -> Iterator[Any]:
             yield bare
 
 
-def _pin(criterion: Any, table: Table, compilation: Compilation) -> tuple[str, Pin] | None:
+def _pin(criterion: Any, table: Table, compilation: Compilation, twins: Twins) -> tuple[str, Pin] | None:
     operator = getattr(criterion, "operator", None)
     left, right = getattr(criterion, "left", None), getattr(criterion, "right", None)
     if operator is operators.eq or operator is operators.is_:
         for one, other in ((left, right), (right, left)):
-            column = base_column(_bare(one))
-            value = compilation.value(other) if column is not None and column.table is table else None
+            column = _column_of(table, one, twins)
+            value = None if column is None else compilation.value(other)
             if column is not None and value is not None:
                 return column.name.lower(), Pin((value,))
     elif operator is operators.in_op:
-        column = base_column(_bare(left))
+        column = _column_of(table, left, twins)
         pin = _listed(_bare(right), compilation)
-        if column is not None and column.table is table and pin is not None:
+        if column is not None and pin is not None:
             return column.name.lower(), pin
     return None
+
+
+def _column_of(table: Table, element: Any, twins: Twins) -> Any:
+    """The table's column that an expression stands for; None for others."""
+    column = base_column(_bare(element))
+    if column is None or column.table is table:
+        return column
+    return next((twin for twin in twins.get(column, ()) if twin.table is table), None)
 
 
 def _listed(right: Any, compilation: Compilation) -> Pin | None:
