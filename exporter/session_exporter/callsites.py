@@ -37,9 +37,16 @@ class _Origin:
         self.verdict = verdict
         self.labels: dict[int, str] = {}
 
+    @property
+    def labels_shown(self) -> dict[int, str] | None:
+        """The labels of the application's code; None for all other."""
+        return self.labels if self.verdict == _APPLICATION else None
+
 
 # By `id`, because the hash of a code object is computed anew from all of its bytecode each time.
 _origins: dict[int, _Origin] = {}
+# Of the same, what a walk needs of every frame it passes: the labels of the application's code, None for all other.
+_labels: dict[int, dict[int, str] | None] = {}
 
 
 def call_sites(skipped: int = 0) -> tuple[str, ...]:
@@ -55,26 +62,37 @@ def call_sites(skipped: int = 0) -> tuple[str, ...]:
         entry of `sys.path`, or the working directory, that it lies under. Where the application has no frame (it is
         installed as a library, say), the one nearest frame that is not this package's.
     """
-    frame: FrameType | None = sys._getframe(1 + skipped)  # noqa: SLF001 - `inspect` would read the source of every frame
+    start = frame = sys._getframe(1 + skipped)  # noqa: SLF001 - `inspect` would read the source of every frame
     sites: list[str] = []
-    nearest: FrameType | None = None
     stack: Any = None
+    for _ in range(FRAMES_WALKED_MAX):
+        try:
+            labels = _labels[id(frame.f_code)]
+        except KeyError:
+            labels = _remember(frame).labels_shown
+        if labels is not None:
+            sites.append(labels.get(frame.f_lasti) or _label(labels, frame))
+            if len(sites) == SITES_KEPT:
+                break
+        outer = frame.f_back
+        if outer is None:
+            stack, outer = _outer_stack(stack)
+            if outer is None:
+                break
+        frame = outer
+    return tuple(sites) if sites else _nearest(start)
+
+
+def _nearest(frame: FrameType | None) -> tuple[str, ...]:
+    """The nearest frame that is not this package's, of those that were walked."""
     for _ in range(FRAMES_WALKED_MAX):
         if frame is None:
             break
-        origin = _origins.get(id(frame.f_code)) or _remember(frame)
-        if origin.verdict == _APPLICATION:
-            sites.append(origin.labels.get(frame.f_lasti) or _label(origin, frame))
-            if len(sites) == SITES_KEPT:
-                break
-        elif nearest is None and origin.verdict == _FOREIGN:
-            nearest = frame
+        origin = _remember(frame)
+        if origin.verdict == _FOREIGN:
+            return (_label(origin.labels, frame),)
         frame = frame.f_back
-        if frame is None:
-            stack, frame = _outer_stack(stack)
-    if not sites and nearest is not None:
-        return (_label(_remember(nearest), nearest),)
-    return tuple(sites)
+    return ()
 
 
 def _outer_stack(stack: Any) -> tuple[Any, FrameType | None]:
@@ -92,10 +110,14 @@ def _outer_stack(stack: Any) -> tuple[Any, FrameType | None]:
 
 
 def _remember(frame: FrameType) -> _Origin:
-    if len(_origins) >= CODES_REMEMBERED_MAX:
-        _origins.clear()
     code = frame.f_code
-    origin = _origins[id(code)] = _Origin(code, _verdict(code.co_filename, frame))
+    origin = _origins.get(id(code))
+    if origin is None:
+        if len(_origins) >= CODES_REMEMBERED_MAX:
+            _origins.clear()
+            _labels.clear()
+        origin = _origins[id(code)] = _Origin(code, _verdict(code.co_filename, frame))
+    _labels[id(code)] = origin.labels_shown
     return origin
 
 
@@ -110,14 +132,15 @@ def _verdict(path: str, frame: FrameType) -> int:
     return _APPLICATION
 
 
-def _label(origin: _Origin, frame: FrameType) -> str:
-    place = f":{frame.f_lineno}:{origin.code.co_qualname}"
-    path = _relative(origin.code.co_filename)
+def _label(labels: dict[int, str], frame: FrameType) -> str:
+    code = frame.f_code
+    place = f":{frame.f_lineno}:{code.co_qualname}"
+    path = _relative(code.co_filename)
     # The end of a path says more than its beginning, and a file name may hold bytes that are not UTF-8.
     room = max(SITE_CHARS_MAX - len(place), 0)
     text = (path[-room:] if room else "") + place
     label = text.encode("utf-8", "backslashreplace").decode("utf-8")[:SITE_CHARS_MAX]
-    origin.labels[frame.f_lasti] = label
+    labels[frame.f_lasti] = label
     return label
 
 

@@ -1,5 +1,6 @@
 """What the hooks add to statements, calls and requests, beside OpenTelemetry's instrumentation of SQLAlchemy."""
 
+import os
 import statistics
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -8,7 +9,7 @@ from typing import Final
 
 from figures import Figure, shown
 from hook_situations import ASGI, BARE, CALL, LISTENER, MAPPED, OPENTELEMETRY, OURS, STATEMENTS, UNMAPPED
-from places import in_child, journal_place
+from places import SOURCES, in_child, journal_place
 
 # By statement: microseconds that we may add, and what part of OpenTelemetry's that may be.
 TARGETS: Final = {UNMAPPED: (5.0, 1 / 5), MAPPED: (15.0, 1 / 2)}
@@ -25,7 +26,7 @@ def measure(*, quick: bool) -> Iterator[Figure]:
     older = VERSIONS / f"sqlalchemy-{OLDER}"
     yield from _statements(rounds, version("SQLAlchemy"))
     if older.is_dir():
-        yield from _statements(rounds, OLDER, PYTHONPATH=str(older))
+        yield from _statements(rounds, OLDER, PYTHONPATH=os.pathsep.join([str(older), str(SOURCES)]))
     with journal_place() as place:
         taken = in_child(Path(__file__).with_name("hooks_child.py"), "calls", str(place), str(rounds))
     for what, at_most in ((CALL, CALL_TARGET_US), (ASGI, REQUEST_TARGET_US)):
