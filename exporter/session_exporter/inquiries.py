@@ -60,7 +60,7 @@ class Questions:
             if not isinstance(each, Expectation):
                 found = each(inquiry.origin)
             else:
-                found = carrier_of(inquiry.subject).parameter(each.name) if _is_parameter(each) else None
+                found = _parameter(inquiry.subject, each.name) if _is_parameter(each) else None
             if found:
                 return found
         return None
@@ -133,6 +133,11 @@ def _listed(expect: Expect) -> tuple[Expectation | Finder, ...]:
 
 def _is_parameter(each: Expectation | Finder) -> bool:
     return isinstance(each, Expectation) and each.source == "path"
+
+
+def _parameter(subject: Any, name: str) -> str:
+    """A parameter of the route; strangers write it, so that a placeholder is nothing, as it is in a header."""
+    return usable_id(canonical_id(carrier_of(subject).parameter(name), "session"))
 
 
 def _user_finder(user: User) -> Callable[[Inquiry], object]:

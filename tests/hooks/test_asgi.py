@@ -225,6 +225,24 @@ def test_a_cookie_says_which_session_is_expected(
     assert not journal.errors
 
 
+@pytest.mark.parametrize("placeholder", ["undefined", "null", "%20"])
+def test_a_placeholder_in_the_route_is_no_session_and_no_failure(
+    placeholder: str, tracker: SessionTracker, journal: Recorder
+) -> None:
+    async def endpoint(_request: Request) -> PlainTextResponse:
+        tracker.looked_up("u1")
+        request = current_request()
+        assert request is not None
+        assert request.find_session() == ""
+        return PlainTextResponse("")
+
+    routed = Starlette(routes=[Route("/{id}", endpoint)])
+    app = SessionExporterMiddleware(routed, tracker=tracker, expect=path("id"))
+    asyncio.run(get(app, f"/{placeholder}"))
+    assert len(journal.events) == 1
+    assert not journal.errors
+
+
 def test_cookies_may_come_in_several_headers(site: Site, tracker: SessionTracker) -> None:
     app = SessionExporterMiddleware(site.app, tracker=tracker, expect=cookie("sid"))
     asyncio.run(get(app, "/async/s", headers=[("cookie", "sid=s-1"), ("cookie", "a=b")]))

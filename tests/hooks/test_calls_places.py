@@ -136,6 +136,17 @@ def test_uninstalling_one_of_two_mappings_leaves_the_other(watch: Any, app: Appl
     assert services.get is function
 
 
+def test_uninstalling_one_name_of_a_function_leaves_the_other(watch: Any, app: Application, journal: Recorder) -> None:
+    views = app.load("shop.views", "from shop.services import get")
+    services = app.load("shop.services")
+    forget = watch("shop.services:get")
+    watch("shop.views:get")
+    services.get("u1")
+    forget()
+    views.get("u2")
+    assert [event.user for event in journal.events] == ["u1", "u2"]
+
+
 def test_a_mapping_that_is_told_twice_is_reported_once(watch: Any, app: Application, journal: Recorder) -> None:
     services = app.load("shop.services")
     first, second = watch(), watch()

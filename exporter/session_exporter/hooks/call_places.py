@@ -92,17 +92,24 @@ class Target(Calls):
     def __init__(self, place: Place, shield: Shield) -> None:
         super().__init__(place.value, shield)
         self._place = place
+        self._told: tuple[CallPlan, ...] = ()
 
     def add(self, plan: CallPlan) -> None:
-        """Judge calls by this plan, too, unless the same is told by another name of the function."""
-        if not any(_same(plan.mapping, each.mapping) for each in self.plans):
-            self.plans = (*self.plans, plan)
+        """Judge calls by this plan, too; what is told by several names of the function is judged once."""
+        if all(each.mapping != plan.mapping for each in self._told):
+            self._judge_by(*self._told, plan)
 
     def remove(self, mapping: CallMapping) -> None:
         """Judge calls by this mapping no longer; the last one puts the function back."""
-        self.plans = tuple(plan for plan in self.plans if plan.mapping != mapping)
-        if not self.plans:
+        self._judge_by(*(plan for plan in self._told if plan.mapping != mapping))
+        if not self._told:
             self._restore()
+
+    def _judge_by(self, *told: CallPlan) -> None:
+        distinct: dict[CallMapping, CallPlan] = {}
+        for plan in told:
+            distinct.setdefault(replace(plan.mapping, call="shared:by_all"), plan)
+        self._told, self.plans = told, tuple(distinct.values())
 
     def put(self) -> None:
         """Put the wrapped function in the place of the function."""
@@ -145,10 +152,6 @@ def watch(module: ModuleType, mapping: CallMapping, reporter: Reporter) -> Targe
     target.add(plan)
     target.put()
     return target
-
-
-def _same(one: CallMapping, other: CallMapping) -> bool:
-    return replace(one, call=other.call) == other
 
 
 def _attribute(owner: Any, name: str) -> Place:
