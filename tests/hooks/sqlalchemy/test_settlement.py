@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import os
+import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -412,6 +414,32 @@ def test_a_forked_child_does_not_settle_its_parents(make_engine: Callable[..., E
     connection.commit()
     assert told.committed == ["a"]
     connection.close()
+
+
+def test_a_child_forked_while_another_thread_wraps_a_dialect_does_not_wait_for_it(
+    engine: Engine, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, forked = threading.Event(), threading.Event()
+
+    def wrap_slowly(*_: object) -> object:
+        if threading.current_thread() is thread:
+            entered.set()
+            forked.wait(10)
+        return original
+
+    original = type(engine.dialect).do_commit
+    monkeypatch.setitem(seams.METHODS, "do_commit", wrap_slowly)
+    thread = threading.Thread(target=settlement._seams.wrap, args=[type(engine.dialect)])
+    thread.start()
+    entered.wait(10)
+    child = os.fork()
+    if not child:  # pragma: no cover - in the child
+        signal.alarm(5)
+        settlement._seams.wrap(type(engine.dialect))
+        os._exit(0)
+    forked.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 class TestUninstalling:

@@ -37,6 +37,10 @@ class Seams:
             if dialect not in self._wrapped:
                 self._wrapped[dialect] = [self._replace(dialect, name, seam) for name, seam in METHODS.items()]
 
+    def forget_the_parent(self) -> None:
+        """In a forked child: the thread that held the lock when it was forked is not there to let it go."""
+        self._lock = threading.RLock()
+
     def unwrap(self) -> None:
         """Leave all dialects as they were; what somebody else has wrapped meanwhile stays, and does nothing."""
         with self._lock:

@@ -20,6 +20,7 @@ _seams: Final = Seams(_book)
 _users: Final[list[object]] = []
 
 os.register_at_fork(after_in_child=_book.forget_the_parent)
+os.register_at_fork(after_in_child=_seams.forget_the_parent)
 
 
 def install(reporter: Reporter) -> Callable[[], None]:
