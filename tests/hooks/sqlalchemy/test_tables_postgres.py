@@ -1,5 +1,6 @@
 """What a mapped table is reported on PostgreSQL, through each of its drivers."""
 
+import asyncio
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -262,4 +263,18 @@ def test_rows_that_are_not_fetched_are_nothing_when_rolled_back(run: Any, journa
             transaction.rollback()
 
     run(act)
+    assert told(journal) == []
+
+
+def test_a_create_that_its_client_has_cancelled_is_no_failed_one(
+    run_async: Any, postgres: Any, database: str, journal: Recorder
+):
+    async def main(engine: Any) -> None:
+        async with engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2), engine.begin() as connection:
+                await connection.execute(sa.text("INSERT INTO chats (id) SELECT 'a' FROM pg_sleep(60)"))
+
+    run_async(main, postgres.url("asyncpg", database))
     assert told(journal) == []

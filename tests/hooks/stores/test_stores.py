@@ -172,9 +172,7 @@ def test_an_expiry_of_nothing_ends_a_session(client, told) -> None:
 
 
 @pytest.mark.parametrize(("command", "units_per_s"), [("expireat", 1), ("pexpireat", 1000)])
-def test_only_an_expiry_in_the_past_ends_a_session(
-    client, told, command, units_per_s
-) -> None:
+def test_only_an_expiry_in_the_past_ends_a_session(client, told, command, units_per_s) -> None:
     client.do("set", "session:a", VALUE)
     client.do(command, "session:a", (int(time.time()) + 600) * units_per_s)
     client.do(command, "session:a", (int(time.time()) - 600) * units_per_s)

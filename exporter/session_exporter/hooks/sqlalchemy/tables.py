@@ -172,8 +172,8 @@ class Tables:
     def handle_error(self, context: Any) -> None:
         """Take note of a statement that failed."""
         execution, statements = context.execution_context, self._statements
-        if execution is None or statements is None:
-            return
+        if execution is None or statements is None or not isinstance(context.original_exception, Exception):
+            return  # the database has refused nothing: a client that left, a signal
         try:
             compiled = getattr(execution, "compiled", None)
             if compiled is not None:
