@@ -202,3 +202,23 @@ def test_a_row_deleted_and_inserted_in_one_transaction_ends_before_it_is_created
         connection.execute(sa.insert(chats).values(id="a", user_id="ann", status="active"))
     assert [words[0] for words in told(journal)] == ["ended", "created"]
     assert journal.events[0].at_us < journal.events[1].at_us
+
+
+def test_who_ends_one_session_and_creates_another_in_one_transaction_means_that_order(
+    engine: Engine, journal: Recorder
+):
+    with orm.Session(engine, future=True) as session:
+        session.get(Chat, "a").status = "closed"
+        session.add(Chat(id="new", owner="ann"))
+        session.commit()
+    at_us = {event.session: event.at_us for event in journal.events if type(event).__name__ != "LookedUp"}
+    assert at_us["a"] < at_us["new"]
+
+
+def test_a_session_that_ends_where_it_was_created_was_there_before(engine: Engine, journal: Recorder):
+    with engine.begin() as connection:
+        connection.execute(sa.insert(chats).values(id="brief", user_id="ann", status="active"))
+        connection.execute(sa.delete(chats).where(chats.c.id == "brief"))
+    created, ended = journal.events
+    assert (type(created).__name__, type(ended).__name__) == ("Created", "Ended")
+    assert created.at_us <= ended.at_us

@@ -174,9 +174,18 @@ class Deeds:
         for deed in self._deeds:
             if deed.kind in _MAKES:
                 pending.settle(scope, deed.session)
-            # A create is taken to come before an end of the same time.
-            self._report(deed, at_us + 1 if deed.session in self._later else at_us)
+            self._report(deed, at_us + 1 if self._comes_later(deed) else at_us)
         self._deeds = []
+
+    def _comes_later(self, deed: Deed) -> bool:
+        """Whether it came after the ends of its transaction, whose time is the same.
+
+        Who ends a session and creates another one, or the same again, means that order, whatever that of the statements
+        is: the ORM inserts first. A session that ends where it was created was there before its end.
+        """
+        if deed.kind not in _MAKES or not self.work.ended:
+            return False
+        return deed.session in self._later or (self.table.scope, deed.session) not in self.work.ended
 
     def _undo(self) -> None:
         self._is_over = True
