@@ -224,11 +224,14 @@ def _restarted_in_order(sidecar: Sidecar, scraper: Scraper) -> None:
 
 
 def _creates_in(state: Path) -> Callable[[Recorded], bool]:
-    """Whether a create is in the state: asked of its session, whose id nobody else had."""
+    """Whether a create is in the state: asked of its session, whose id nobody else had.
+
+    Sessions of undeclared scopes are kept apart by their scope's name.
+    """
     names = Pseudonyms((state / "key").read_bytes())
     with contextlib.closing(sqlite3.connect(state / DATABASE_NAME)) as connection:
         ids = {row[0] for row in connection.execute("SELECT id FROM sessions UNION ALL SELECT id FROM known")}
-    return lambda event: names[event.session] in ids
+    return lambda event: names[event.session] in ids or names[f"{event.scope}/{event.session}"] in ids
 
 
 def compare(books: Books, final: Scrape) -> list[str]:
