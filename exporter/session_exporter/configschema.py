@@ -37,8 +37,11 @@ SCHEMA: Final[Mapping[str, Key]] = MappingProxyType(
         "limits.max_tracked_sessions": Key("limits.max_tracked_sessions", kinds.Number(1, 100_000_000)),
         "limits.max_db_session_lifetime": Key("limits.max_db_session_lifetime_us", kinds.Duration("100ms", "1d")),
         "limits.max_incidents": Key("limits.max_incidents", kinds.Number(1, 1_000_000)),
+        "limits.incident_retention": Key("limits.incident_retention_us", kinds.Duration("1m", "3650d")),
         "limits.known_ids.retention": Key("limits.known_ids_retention_us", kinds.Duration("1m", "3650d")),
         "limits.known_ids.max": Key("limits.known_ids_max", kinds.Number(1, 1_000_000_000)),
+        "audit_trail.events_per_user": Key("limits.trail_events_per_user", kinds.Number(0, 200)),
+        "audit_trail.retention": Key("limits.trail_retention_us", kinds.Duration("1s", "1d")),
         "privacy.show_ids": Key("privacy.show_ids", kinds.Boolean()),
         "privacy.key_file": Key("privacy.key_file", kinds.AbsolutePath()),
         "replica": Key("replica", kinds.Text(253)),
@@ -75,4 +78,4 @@ SCHEMA: Final[Mapping[str, Key]] = MappingProxyType(
         "db_sessions": Key("db_sessions", kinds.Boolean()),
     }
 )
-UNSUPPORTED: Final = frozenset({"audit_trail", "per_user", "watch", f"{SCOPE}.id_format"})
+UNSUPPORTED: Final = frozenset({"per_user", "watch", f"{SCOPE}.id_format"})

@@ -163,6 +163,8 @@ def test_received_events_are_counted_by_kind() -> None:
         "create_failed": 0,
         "violated": 0,
         "db_session": 0,
+        "unmet": 0,
+        "identified": 0,
         "unknown": 0,
     }
 

@@ -100,7 +100,7 @@ def test_a_control_block_of_any_counts_and_names_is_read(place, reader):
     (place / f"{STRANGER}.ctl").write_bytes(content[:CONTROL_BYTES])
     reader.scan()
     (control,) = reader.controls()
-    assert len(control.lost) == 7 * 12
+    assert len(control.lost) == 7 * 14
     assert all(0 <= count < 1 << 63 for count in control.lost.values())
     assert all(0 <= errors < 1 << 63 for _, errors in control.hooks.values())
 

@@ -121,6 +121,8 @@ def test_reasons_and_kinds_are_closed_sets():
         "create_failed",
         "violated",
         "db_session",
+        "unmet",
+        "identified",
     )
 
 

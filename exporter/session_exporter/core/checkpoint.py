@@ -104,6 +104,8 @@ def take_changes(ledger: Ledger) -> Changes:
     A caller that fails to store it must drop the ledger and restore one from the last commit.
     """
     judges = ledger.judges.values()
+    if ledger.trail is not None:
+        ledger.trail.tell()
     for judge in judges:
         judge.tally.settle()
     ledger.totals.tracked_sessions = sum(len(judge.people.sessions) for judge in judges)

@@ -51,10 +51,12 @@ class Created(_Event, tag=1, frozen=True):
     Attributes:
         sites: Nearest application frames, innermost first.
         generation: What `restart_on` names, when the scope has it: another value means another session under one id.
+        expected: The session that its request expected and had found before; `""` for none, or for this very one.
     """
 
     sites: Sites = ()
     generation: Id = ""
+    expected: Id = ""
 
 
 class Reused(_Event, tag=2, frozen=True):
@@ -68,11 +70,13 @@ class LookedUp(_Event, tag=3, frozen=True):
         sites: Nearest application frames, innermost first.
         duration_us: How long it took; 0 when not measured.
         again: Its transaction or call has found, or made, this session before: a lookup, but no reuse.
+        asked: Of a miss: the id that was asked for; `""` when it was the session of a user, whatever its id.
     """
 
     sites: Sites = ()
     duration_us: Time = 0
     again: bool = False
+    asked: Id = ""
 
 
 # How a session came to be observed.
@@ -91,6 +95,7 @@ class Observed(_Event, tag=4, frozen=True):
         origin: `RESULT`: a call returned it, which counts as a lookup as well. `UPSERT`: a statement made or changed
             it. `ROW`: a row that belongs to it was made, the first of which is its create.
         generation: As of a create.
+        expected: As of a create.
     """
 
     sites: Sites = ()
@@ -98,6 +103,7 @@ class Observed(_Event, tag=4, frozen=True):
     duration_us: Time = 0
     origin: Annotated[int, msgspec.Meta(ge=RESULT, le=ROW)] = RESULT
     generation: Id = ""
+    expected: Id = ""
 
 
 class Ended(_Event, tag=5, frozen=True):
@@ -175,6 +181,43 @@ class DbSession(_Event, tag=11, frozen=True):
     sites: Sites = ()
 
 
+# How a request came not to get the session that it expected.
+OTHER_USED: Final = 0
+MISSED_BY_USER: Final = 1
+MISSED_BY_ID: Final = 2
+
+
+class Unmet(_Event, tag=12, frozen=True):
+    """A request is over, at `at_us`, that never got the session it expected, which is `session`.
+
+    Attributes:
+        missed: `MISSED_BY_ID`: it asked for that session, and there was none. `MISSED_BY_USER`: it asked for the
+            session of the user, and there was none. `OTHER_USED`: it only used others.
+        since_us: When it first missed it, or first used another.
+        actual: The session of this scope that it used instead; `""` for none.
+        shared: It used sessions of other scopes as well, so that the expected one may be of another scope.
+        sites: Of the first miss, or the first use of another: nearest application frames, innermost first.
+    """
+
+    missed: Annotated[int, msgspec.Meta(ge=OTHER_USED, le=MISSED_BY_ID)] = OTHER_USED
+    since_us: Time = 0
+    actual: Id = ""
+    shared: bool = False
+    sites: Sites = ()
+
+
+class Identified(_Event, tag=13, frozen=True):
+    """A request that has to do with sessions of this scope says to which thread and run it belongs.
+
+    Attributes:
+        thread: The thread's id; `""` when not known.
+        run: The run's id; `""` when not known.
+    """
+
+    thread: Id = ""
+    run: Id = ""
+
+
 Event: TypeAlias = (
     Created
     | Reused
@@ -187,6 +230,8 @@ Event: TypeAlias = (
     | CreateFailed
     | Violated
     | DbSession
+    | Unmet
+    | Identified
 )
 
 KINDS: Final[dict[type[_Event], str]] = {
@@ -201,7 +246,12 @@ KINDS: Final[dict[type[_Event], str]] = {
     CreateFailed: "create_failed",
     Violated: "violated",
     DbSession: "db_session",
+    Unmet: "unmet",
+    Identified: "identified",
 }
+
+# The writer of what nobody but the database told: rows that the sidecar read there.
+WATCH: Final = "watch"
 
 
 class Writer(msgspec.Struct, frozen=True):

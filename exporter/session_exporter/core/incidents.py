@@ -1,7 +1,7 @@
 """The evidence of one duplicate, loss or violation, in the form in which it is kept and shown."""
 
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -9,8 +9,10 @@ from session_exporter.core.duplicates import Duplicate, window_before
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.records import Anchor, Evidence, Owner, Report
 
+INCIDENT_KINDS: Final = ("rapid_duplicate_create", "context_loss", "isolation_violation", "invalid_id")
+
 # A burst of more creates than this is told by its last ones.
-CREATES_SHOWN_MAX = 16
+CREATES_SHOWN_MAX: Final = 16
 
 
 class Incident(msgspec.Struct, frozen=True):
@@ -18,10 +20,12 @@ class Incident(msgspec.Struct, frozen=True):
 
     Attributes:
         id: Short, unique with overwhelming probability, the same whenever the same events are judged again.
-        kind: `rapid_duplicate_create`, `context_loss` or `isolation_violation`.
-        at_us: Event time of the create, loss or violation.
+        kind: One of `INCIDENT_KINDS`.
+        at_us: Event time of the create, loss, violation or id.
         scope: The scope's name.
         detail: What `/api/v1/incidents` adds: plain JSON values, ids as pseudonyms.
+        users: Digests of the users whose events tell its story.
+        sessions: Digests of the sessions, likewise.
     """
 
     id: str
@@ -29,6 +33,8 @@ class Incident(msgspec.Struct, frozen=True):
     at_us: int
     scope: str
     detail: dict[str, Any]
+    users: tuple[bytes, ...] = ()
+    sessions: tuple[bytes, ...] = ()
 
 
 def duplicate_incident(duplicate: Duplicate, owner: Owner, scope: str, window_us: int, names: Pseudonyms) -> Incident:
@@ -45,7 +51,13 @@ def duplicate_incident(duplicate: Duplicate, owner: Owner, scope: str, window_us
         "creates": [_told(each, names) for each in chain],
     }
     return Incident(
-        _identity(b"d", create.at_us, create.session, owner.id), "rapid_duplicate_create", create.at_us, scope, detail
+        _identity(b"d", create.at_us, create.session, owner.id),
+        "rapid_duplicate_create",
+        create.at_us,
+        scope,
+        detail,
+        (owner.user,),
+        tuple(each.session for each in chain),
     )
 
 
@@ -62,7 +74,7 @@ def loss_incident(
         **_place(report.evidence, names),
     }
     identity = _identity(b"l", report.at_us, expected + actual, report.user)
-    return Incident(identity, "context_loss", report.at_us, scope, detail)
+    return Incident(identity, "context_loss", report.at_us, scope, detail, (report.user,), (expected, actual))
 
 
 def violation_incident(
@@ -79,7 +91,8 @@ def violation_incident(
         **_place(report.evidence, names),
     }
     identity = _identity(b"v", report.at_us, report.session, kind.encode() + report.evidence.request)
-    return Incident(identity, "isolation_violation", report.at_us, scope, detail)
+    users = (report.user, other_user)
+    return Incident(identity, "isolation_violation", report.at_us, scope, detail, users, (report.session,))
 
 
 def _told(anchor: Anchor, names: Pseudonyms) -> dict[str, Any]:

@@ -85,8 +85,8 @@ class ScopeJudge:
     def count_lookup(self, report: Report, duration_us: int) -> None:
         """Count a lookup; redundant when its request has looked this user up before."""
         request = report.evidence.request
-        redundant = bool(request) and self._requests.count_lookup(request, self.number, report.owner) > 1
-        self.tally.lookup(report, duration_us, redundant=redundant)
+        turn = self._requests.count_lookup(request, self.number, report.owner) if request else 0
+        self.tally.lookup(report, duration_us, turn=turn)
 
     def used_quickly(self, session: Session | None, at_us: int) -> bool:
         """Note activity of a live session whose user is known; False when its turn has to be awaited."""

@@ -8,7 +8,7 @@ of the sorted history.
 Nothing here reads a clock or does input or output. One thread at a time may call.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Final
 
@@ -33,6 +33,7 @@ from session_exporter.core.scopes import (
 )
 from session_exporter.core.tally import Listener, Tally, Verdict
 from session_exporter.core.totals import DbTotals, LedgerTotals, ScopeTotals, interval_buckets
+from session_exporter.core.trail import Trail
 from session_exporter.core.waiting import WaitingReports
 
 CREATED: Final = 1
@@ -65,6 +66,7 @@ class Ledger:
         numbers: Numbers that the state has given to scopes; new ones are added to it.
         totals: The counts to go on from.
         listener: Told every verdict; None when nobody listens.
+        trail: Remembers events for the story of an incident; None when nothing is remembered.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Ledger:
         numbers: dict[str, int] | None = None,
         totals: LedgerTotals | None = None,
         listener: Listener | None = None,
+        trail: Trail | None = None,
     ) -> None:
         self.names = names
         self.limits = limits or Limits()
@@ -93,6 +96,8 @@ class Ledger:
         self._known = known
         self._sites: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._listener = listener
+        self.trail = trail
+        self._remember: Callable[[Sequence[wire.Event], wire.Writer], None] = trail.add if trail else _forget
         for kind in (*wire.KINDS.values(), "unknown"):
             self.totals.events.setdefault(kind, 0)
         declared = {DEFAULT_SCOPE: ScopeRules(DEFAULT_SCOPE), OTHER_SCOPE: ScopeRules(OTHER_SCOPE), **rules}
@@ -104,12 +109,13 @@ class Ledger:
         self._by_number = {judge.number: judge for judge in self.judges.values()}
         self._other = self.judges[OTHER_SCOPE]
 
-    def apply(self, events: Iterable[wire.Event], writer: wire.Writer) -> None:
+    def apply(self, events: Sequence[wire.Event], writer: wire.Writer) -> None:
         """Take in events of one writer, in the order in which it recorded them.
 
         Nearly every event of a busy application is the reuse of a live session, so that way is written out here, with
         what it needs at hand; for any other event, and any other session, the rules in `judge` apply.
         """
+        self._remember(events, writer)
         names, reused, listener = self.names, wire.Reused, self._listener
         scope, judge = "", self._other
         minute, begin_us, end_us = Minute(), 0, 0
@@ -204,7 +210,7 @@ class Ledger:
             totals = self.totals.scopes[rules.name] = ScopeTotals(born_us=born_us)
         totals.intervals.rebound(interval_bounds_s)
         incidents_max = self.limits.max_incidents
-        tally = Tally(rules, totals, self.names, incidents_max=incidents_max, listener=self._listener)
+        tally = Tally(rules, totals, self.names, incidents_max=incidents_max, listener=self._listener, trail=self.trail)
         self.judges[rules.name] = ScopeJudge(
             number,
             rules,
@@ -338,3 +344,7 @@ class Ledger:
             if session is not None:
                 judge.people.leave(session, ended=not session.flags & LIVE)
                 self.totals.evicted_sessions += 1
+
+
+def _forget(_events: Sequence[wire.Event], _writer: wire.Writer) -> None:
+    """Remember nothing."""

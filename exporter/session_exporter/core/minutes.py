@@ -11,8 +11,9 @@ class Minute(msgspec.Struct):
     """Counts of one scope in one minute, since the last commit: the state adds them up.
 
     Attributes:
-        counts: By name: `creates`, `reuses`, `adopted`, `lookups`, `redundant_lookups`, `ends`, `duplicates:<cause>`,
-            `losses:<reason>`.
+        counts: By name: `creates`, `adopted`, `lookups`, `looking_requests` (the first lookups of requests),
+            `redundant_lookups`, `ends:<reason>`, `duplicates:<cause>`, `losses:<reason>`, `violations:<kind>`,
+            `conflicts`, `failures:<reason>`, `rotations`, `stale_expected`, `id_mismatches`, `ids:<kind>/<format>`.
     """
 
     reuses: int = 0

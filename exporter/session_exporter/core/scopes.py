@@ -1,7 +1,9 @@
 """What a scope is, and the closed sets of words that every label is taken from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
+
+from session_exporter.core.ids import IdFormat
 
 DEFAULT_SCOPE: Final = "default"
 OTHER_SCOPE: Final = "other"
@@ -20,6 +22,8 @@ VIOLATIONS: Final = (
     "db_session_crossed_tasks",
     "db_session_outlived_request",
 )
+ID_KINDS: Final = ("session", "user", "thread", "run", "request")
+ID_FORMATS: Final = ("canonical", "legacy", "invalid")
 CAUSES: Final = ("same_request", "same_worker", "cross_worker", "cross_replica", "unobserved")
 
 
@@ -34,6 +38,7 @@ class ScopeRules:
         idle_timeout_us: A session without events for longer has expired; microseconds.
         reuse_target: The ratio of reuses to operations below which a scope is unhealthy, from 0 to 1.
         end_reasons: The reasons that are legitimate ends, a subset of `END_REASONS`.
+        id_formats: What ids are to look like, by kind, of `ID_KINDS`; kinds that are not in it are not checked.
     """
 
     name: str = DEFAULT_SCOPE
@@ -42,6 +47,7 @@ class ScopeRules:
     idle_timeout_us: int = 1_800_000_000
     reuse_target: float = 0.95
     end_reasons: frozenset[str] = frozenset(LEGITIMATE_END_REASONS)
+    id_formats: dict[str, IdFormat] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +57,19 @@ class Limits:
     Attributes:
         max_tracked_sessions: Sessions held in the ledger at once; the least recently active ones leave first.
         max_incidents: Incidents kept in the state; the oldest leave first.
+        incident_retention_us: How long they are kept; microseconds.
         known_ids_max: Ids remembered after their session left the ledger.
         known_ids_retention_us: How long they are remembered; microseconds.
         max_db_session_lifetime_us: A database session open for longer has leaked; microseconds.
+        trail_events_per_user: Of the user of an incident, at most so many events are kept with it; 0 keeps none.
+        trail_retention_us: How long events are remembered for an incident that may come; microseconds.
     """
 
     max_tracked_sessions: int = 1_000_000
     max_incidents: int = 10_000
+    incident_retention_us: int = 30 * 86_400_000_000
     known_ids_max: int = 10_000_000
     known_ids_retention_us: int = 30 * 86_400_000_000
     max_db_session_lifetime_us: int = 30_000_000
+    trail_events_per_user: int = 20
+    trail_retention_us: int = 900_000_000

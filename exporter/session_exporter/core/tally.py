@@ -11,6 +11,7 @@ from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.records import Evidence, Owner, Report
 from session_exporter.core.scopes import ScopeRules
 from session_exporter.core.totals import Exemplar, ScopeTotals
+from session_exporter.core.trail import Trail
 
 
 class Verdict(NamedTuple):
@@ -20,7 +21,8 @@ class Verdict(NamedTuple):
         at_us: Event time.
         scope: The scope's name.
         verdict: `create`, `reuse`, `adopted`, `attributed`, `lookup`, `redundant_lookup`, `end`,
-            `rapid_duplicate_create`, `context_loss`, `conflict`, `create_failure`, `violation`.
+            `rapid_duplicate_create`, `context_loss`, `conflict`, `create_failure`, `violation`, `rotation`,
+            `stale_expected`, `id_mismatch`.
         session: Digest; empty for a lookup that found none and for a loss.
         user: Digest; empty when not known.
         detail: The cause of a duplicate, the reason of an end, loss or failure, the kind of a violation.
@@ -46,6 +48,7 @@ class Tally:
         names: For the pseudonyms that incidents and exemplars show.
         incidents_max: Incidents kept between two commits; the oldest leave first.
         listener: Told every verdict; None when nobody listens.
+        trail: Adds to incidents what led to them; None when nothing is remembered.
 
     Attributes:
         minute: The counts of the minute that was counted in last, since the last commit.
@@ -61,6 +64,7 @@ class Tally:
         *,
         incidents_max: int,
         listener: Listener | None = None,
+        trail: Trail | None = None,
     ) -> None:
         self.totals = totals
         self.minute = Minute()
@@ -69,6 +73,7 @@ class Tally:
         self.listener = listener
         self._rules = rules
         self._names = names
+        self._trail = trail
         self._number = -1
         self._exemplars: dict[str, tuple[bytes, bytes, int]] = {}
 
@@ -98,13 +103,16 @@ class Tally:
         self.at(at_us).add("adopted")
         self._tell(at_us, "adopted", session, user)
 
-    def lookup(self, report: Report, duration_us: int, *, redundant: bool) -> None:
-        """Count a lookup."""
+    def lookup(self, report: Report, duration_us: int, *, turn: int) -> None:
+        """Count a lookup, the `turn`th of its request, scope and user; 0 when its request is not known."""
+        redundant = turn > 1
         self.totals.lookups += 1
         minute = self.at(report.at_us)
         minute.add("lookups")
         if duration_us:
             self.totals.lookup_durations.observe(duration_us / 1e6)
+        if turn == 1:
+            minute.add("looking_requests")
         if redundant:
             self.totals.redundant_lookups += 1
             minute.add("redundant_lookups")
@@ -132,7 +140,7 @@ class Tally:
         trace = found.create.evidence.trace if found.create.evidence else b""
         self._exemplars[f"duplicates:{cause}"] = (trace, owner.user, at_us)
         rules = self._rules
-        self.incidents.append(duplicate_incident(found, owner, rules.name, rules.duplicate_window_us, self._names))
+        self._keep(duplicate_incident(found, owner, rules.name, rules.duplicate_window_us, self._names))
         self._tell(at_us, "rapid_duplicate_create", session, owner.user, cause)
 
     def loss(self, report: Report, reason: str, expected: bytes, actual: bytes) -> None:
@@ -140,8 +148,32 @@ class Tally:
         self.totals.losses[reason] += 1
         self.at(report.at_us).add(f"losses:{reason}")
         self._exemplars[f"losses:{reason}"] = (report.evidence.trace, report.user, report.at_us)
-        self.incidents.append(loss_incident(report, self._rules.name, reason, (expected, actual), self._names))
+        self._keep(loss_incident(report, self._rules.name, reason, (expected, actual), self._names))
         self._tell(report.at_us, "context_loss", b"", report.user, reason)
+
+    def stale(self, report: Report) -> None:
+        """Count an expected session that nobody knew any more."""
+        self.totals.stale_expected += 1
+        self.at(report.at_us).add("stale_expected")
+        self._tell(report.at_us, "stale_expected", report.session, report.user)
+
+    def rotation(self, at_us: int, session: bytes, user: bytes) -> None:
+        """Count a create that only gave a session another id; it counts as a create as well."""
+        self.totals.rotations += 1
+        self.at(at_us).add("rotations")
+        self._tell(at_us, "rotation", session, user)
+
+    def id_check(self, at_us: int, kind: str, form: str) -> None:
+        """Count an id that was compared with the format declared for its kind."""
+        name = f"{kind}/{form}"
+        self.totals.ids_checked[name] = self.totals.ids_checked.get(name, 0) + 1
+        self.at(at_us).add(f"ids:{name}")
+
+    def id_mismatch(self, report: Report) -> None:
+        """Count a request whose ids stem from different generations."""
+        self.totals.id_mismatches += 1
+        self.at(report.at_us).add("id_mismatches")
+        self._tell(report.at_us, "id_mismatch", report.session, report.user)
 
     def conflict(self, report: Report) -> None:
         """Count a create that a unique index refused."""
@@ -160,7 +192,7 @@ class Tally:
         self.totals.violations[kind] += 1
         self.at(report.at_us).add(f"violations:{kind}")
         others = (other_user, other_request)
-        self.incidents.append(violation_incident(report, self._rules.name, kind, others, self._names))
+        self._keep(violation_incident(report, self._rules.name, kind, others, self._names))
         self._tell(report.at_us, "violation", report.session, report.user, kind)
 
     def interval(self, interval_us: int) -> None:
@@ -184,6 +216,11 @@ class Tally:
         """Go on with other totals; nothing that was counted before is."""
         self.totals = totals
         self.forget_changes()
+
+    def _keep(self, incident: Incident) -> None:
+        self.incidents.append(incident)
+        if self._trail is not None:
+            self._trail.want(incident)
 
     def _tell(self, at_us: int, verdict: str, session: bytes, user: bytes, detail: str = "") -> None:
         if self.listener is not None:

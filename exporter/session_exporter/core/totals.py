@@ -11,6 +11,8 @@ from session_exporter.core.scopes import (
     DB_ERRORS,
     END_REASONS,
     FAILURES,
+    ID_FORMATS,
+    ID_KINDS,
     LOSS_REASONS,
     OUTCOMES,
     VIOLATIONS,
@@ -21,6 +23,9 @@ INTERVAL_BUCKETS_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30
 DURATION_BUCKETS_S: Final = (1.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 21600.0, 86400.0)
 DB_SESSION_BUCKETS_S: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 LOOKUP_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+# What is counted of ids: `<kind>/<format>`.
+ID_CHECKS: Final = tuple(f"{kind}/{form}" for kind in ID_KINDS for form in ID_FORMATS)
 
 DAY_US: Final = 86_400_000_000
 
@@ -84,6 +89,10 @@ class ScopeTotals(msgspec.Struct):
     lookups: int = 0
     redundant_lookups: int = 0
     conflicts: int = 0
+    rotations: int = 0
+    stale_expected: int = 0
+    id_mismatches: int = 0
+    ids_checked: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(ID_CHECKS, 0))
     failures: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(FAILURES, 0))
     violations: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(VIOLATIONS, 0))
     ends: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(END_REASONS, 0))

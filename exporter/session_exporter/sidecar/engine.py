@@ -16,6 +16,7 @@ from session_exporter.core.incidents import Incident
 from session_exporter.core.ledger import Ledger
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.totals import LedgerTotals
+from session_exporter.core.trail import Trail
 from session_exporter.errors import SessionExporterError
 from session_exporter.journal import Batch, JournalReader, Mark
 from session_exporter.sidecar import alarms
@@ -87,6 +88,7 @@ class Engine:
         self._state = State(state_directory, config.limits)
         try:
             self._identity, self._names = self._open_ids(config)
+            self._trail = Trail(self._names, config.limits)
             self._reader = self._open_reader()
             self._exporter, self._ledger = ExporterState(), self._empty_ledger()
             self._drains = self._exporter.drains
@@ -146,6 +148,7 @@ class Engine:
         """
         self.cycle(budget_s=0.0)
         self._identity, self._names = self._open_ids(config)
+        self._trail = Trail(self._names, config.limits)
         self._config, self._state.limits = config, config.limits
         self._stale = True
         self._go_on()
@@ -314,6 +317,7 @@ class Engine:
             numbers=self._state.numbers(),
             totals=self._state.totals(),
             listener=alarms.reuse_listener(self._names),
+            trail=self._trail,
         )
 
     def _change_ids(self) -> None:

@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Final
 
 from session_exporter.core.scopes import CAUSES, DB_ERRORS, END_REASONS, FAILURES, LOSS_REASONS, OUTCOMES, VIOLATIONS
+from session_exporter.core.totals import ID_CHECKS
 from session_exporter.sidecar.metric import Metric, Row, SampleSource, one, per_scope, per_scope_and, per_word
 from session_exporter.sidecar.snapshot import EVENT_KINDS, HOOK_STATES, LOST, POOL_STATES, ExporterTotals, Snapshot
 
@@ -21,6 +22,12 @@ def _build_info(snapshot: Snapshot) -> Iterable[Row]:
 def _events_lost(snapshot: Snapshot) -> Iterable[Row]:
     exporter = snapshot.exporter
     return [Row(pair, exporter.events_lost.get(pair, 0), exporter.born_us) for pair in LOST]
+
+
+def _ids_checked(snapshot: Snapshot) -> Iterable[Row]:
+    for name, totals in sorted(snapshot.ledger.scopes.items()):
+        for pair in ID_CHECKS:
+            yield Row((name, *pair.split("/")), totals.ids_checked.get(pair, 0), totals.born_us)
 
 
 def _hooks(exporter: ExporterTotals) -> list[str]:
@@ -72,6 +79,18 @@ METRICS: Final[tuple[Metric, ...]] = (
         per_scope(attrgetter("redundant_lookups")),
     ),
     Metric(
+        "session_rotations_total",
+        "counter",
+        "Creates that only gave a session another id, as at a login: counted as creates, but as no duplicate or loss.",
+        per_scope(attrgetter("rotations")),
+    ),
+    Metric(
+        "session_stale_expected_total",
+        "counter",
+        "Requests that expected a session which had ended or was never known: strangers, and old cookies.",
+        per_scope(attrgetter("stale_expected")),
+    ),
+    Metric(
         "session_rapid_duplicate_creates_total",
         "counter",
         "Creates whose user had another create, or adoption, less than the scope's duplicate window before.",
@@ -101,6 +120,18 @@ METRICS: Final[tuple[Metric, ...]] = (
         "counter",
         "Times that something of one user, request or task was used by another; of database sessions in scope default.",
         per_scope_and("kind", VIOLATIONS, attrgetter("violations")),
+    ),
+    Metric(
+        "session_ids_checked_total",
+        "counter",
+        "Ids that were compared with the format declared for them.",
+        SampleSource(("scope", "id_kind", "format"), _ids_checked),
+    ),
+    Metric(
+        "session_id_mismatches_total",
+        "counter",
+        "Requests whose thread, run and request ids were not generated together.",
+        per_scope(attrgetter("id_mismatches")),
     ),
     Metric(
         "session_ends_total",

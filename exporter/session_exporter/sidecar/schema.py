@@ -10,7 +10,7 @@ from session_exporter.errors import StateError, StateIncompatible
 
 DATABASE_NAME: Final = "state.sqlite3"
 APPLICATION_ID: Final = 0x5345_5850  # "SEXP"
-VERSION: Final = 1
+VERSION: Final = 2
 BUSY_TIMEOUT_S: Final = 5.0
 
 _TABLES: Final = """
@@ -26,9 +26,25 @@ CREATE TABLE requests (number INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, data 
 CREATE TABLE minutes (minute INTEGER, scope TEXT, name TEXT, count INTEGER NOT NULL,
     PRIMARY KEY (minute, scope, name)) WITHOUT ROWID;
 CREATE TABLE incidents (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, at_us INTEGER NOT NULL,
-    scope TEXT NOT NULL, kind TEXT NOT NULL, cause TEXT NOT NULL, data BLOB NOT NULL);
+    scope TEXT NOT NULL, kind TEXT NOT NULL, cause TEXT NOT NULL, data BLOB NOT NULL,
+    user TEXT NOT NULL DEFAULT '', other_user TEXT NOT NULL DEFAULT '');
 CREATE INDEX incidents_by_time ON incidents (at_us);
+CREATE INDEX incidents_by_user ON incidents (user);
+CREATE INDEX incidents_by_other_user ON incidents (other_user);
+CREATE TABLE lookups (hour INTEGER, scope TEXT, sites TEXT, lookups INTEGER NOT NULL, redundant INTEGER NOT NULL,
+    PRIMARY KEY (hour, scope, sites)) WITHOUT ROWID;
 """
+# From the version before each to it.
+_UPGRADES: Final = {
+    2: """
+ALTER TABLE incidents ADD COLUMN user TEXT NOT NULL DEFAULT '';
+ALTER TABLE incidents ADD COLUMN other_user TEXT NOT NULL DEFAULT '';
+CREATE INDEX incidents_by_user ON incidents (user);
+CREATE INDEX incidents_by_other_user ON incidents (other_user);
+CREATE TABLE lookups (hour INTEGER, scope TEXT, sites TEXT, lookups INTEGER NOT NULL, redundant INTEGER NOT NULL,
+    PRIMARY KEY (hour, scope, sites)) WITHOUT ROWID;
+""",
+}
 
 
 def open_to_write(directory: Path) -> sqlite3.Connection:
@@ -50,6 +66,7 @@ def open_to_write(directory: Path) -> sqlite3.Connection:
                 connection.executescript(
                     f"BEGIN; {_TABLES}PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
                 )
+            _upgrade(connection)
             check(connection, path)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA cache_size = -8192")
@@ -93,8 +110,20 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application != APPLICATION_ID:
         raise StateIncompatible(f"{path}: application id {application:#x}; expected a state of session-exporter")
-    if version != VERSION:
+    if version > VERSION or version < 1:
         raise StateIncompatible(f"{path}: state version {version}; expected {VERSION}, which this version writes")
+    if version < VERSION:
+        raise StateIncompatible(f"{path}: state version {version}; expected {VERSION}: start session-exporter once")
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Bring a state of an earlier version up to this one; what is no state of ours is left as it is."""
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        return
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    for target in range(version + 1, VERSION + 1):
+        if target in _UPGRADES:
+            connection.executescript(f"BEGIN; {_UPGRADES[target]}PRAGMA user_version = {target}; COMMIT")
 
 
 @contextmanager

@@ -217,6 +217,7 @@ class State:
                 f"DELETE FROM known WHERE (scope, id) IN ({oldest} ORDER BY last_us LIMIT ?)",  # noqa: S608
                 (max(surplus - gone, 0),),
             ).rowcount
+            connection.execute("DELETE FROM incidents WHERE at_us < ?", (now_us - self.limits.incident_retention_us,))
             connection.execute("DELETE FROM minutes WHERE minute < ?", (now_us // 60_000_000 - MINUTES_KEPT,))
         self._known_count -= gone
         return gone < FORGET_ROWS
@@ -258,11 +259,22 @@ class State:
         )
         if changes.incidents:
             rows = (
-                (each.id, each.at_us, each.scope, each.kind, each.detail.get("cause", ""), _encode_json(each.detail))
+                (
+                    each.id,
+                    each.at_us,
+                    each.scope,
+                    each.kind,
+                    each.detail.get("cause", ""),
+                    _encode_json(each.detail),
+                    each.detail.get("user", ""),
+                    each.detail.get("other_user", ""),
+                )
                 for each in changes.incidents
             )
             connection.executemany(
-                "INSERT OR IGNORE INTO incidents (id, at_us, scope, kind, cause, data) VALUES (?, ?, ?, ?, ?, ?)", rows
+                "INSERT OR IGNORE INTO incidents (id, at_us, scope, kind, cause, data, user, other_user)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                rows,
             )
             connection.execute(
                 "DELETE FROM incidents WHERE number <= (SELECT max(number) FROM incidents) - ?",
