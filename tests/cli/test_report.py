@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from session_exporter.cli.plain import ASCII, EMOJI, encodable, inert, inert_lines, marks_for, ratio_text, window_text
+from session_exporter.cli.plain import ASCII, EMOJI, encodable, inert_lines, marks_for, ratio_text, window_text
 from session_exporter.cli.report import report
 from session_exporter.cli.stories import stories
+from session_exporter.core.plaintext import inert
 from session_exporter.errors import PeerError
 from session_exporter.quantities import parse_duration
 

@@ -13,7 +13,7 @@ from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from session_exporter.cli.plain import inert
+from session_exporter.core.plaintext import inert
 from session_exporter.mappings import CallMapping
 
 # Words that start a path wherever it stands; other paths start at a parameter, these two at the result.

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from session_exporter.cli.plain import inert
+from session_exporter.core.plaintext import inert
 from session_exporter.errors import PeerError
 from session_exporter.quantities import format_duration
 

@@ -11,10 +11,11 @@ from rich.live import Live
 from rich.text import Text
 
 from session_exporter.cli.documents import ShownIncident, ShownMinute, Summary
-from session_exporter.cli.plain import Marks, encodable, inert, inert_lines, window_text
+from session_exporter.cli.plain import Marks, encodable, inert_lines, window_text
 from session_exporter.cli.report import health_lines, total_lines
 from session_exporter.cli.stories import gap_text, moment, time_text
 from session_exporter.cli.watch import Reading, View
+from session_exporter.core.plaintext import inert
 
 _LABEL_CHARS: Final = 12
 _PEAK_CHARS: Final = 12

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import Final
 
+from session_exporter.core.plaintext import inert
 from session_exporter.quantities import format_duration
 
-FIELD_CHARS_MAX: Final = 256
 _LINE_CHARS_MAX: Final = 2000
 _LINES_MAX: Final = 50
 _ASCII_LOCALES: Final = ("C", "POSIX")
@@ -32,19 +32,9 @@ EMOJI: Final = Marks()
 ASCII: Final = Marks(healthy="[ok]", warning="[!!]", unknown="[??]", at_least=">=", sparks="_.:-=+*#")
 
 
-def inert(text: str, chars_max: int = FIELD_CHARS_MAX) -> str:
-    r"""Make what is unprintable visible (`\x1b`, `\u202e`) and cut what is longer than any honest field."""
-    cut = text if len(text) <= chars_max else text[: chars_max - 3] + "..."
-    return "".join(char if char.isprintable() else _escaped(char) for char in cut)
-
-
 def inert_lines(message: str) -> str:
     """Make a message inert that may have several lines, such as all mistakes of a configuration."""
     return "\n".join(inert(line, _LINE_CHARS_MAX) for line in message.split("\n")[:_LINES_MAX])
-
-
-def _escaped(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")
 
 
 def marks_for(encoding: str | None, environ: Mapping[str, str]) -> Marks:

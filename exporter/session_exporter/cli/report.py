@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from session_exporter.cli.documents import ScopeSummary, Summary, Window, summary_of
-from session_exporter.cli.plain import EMOJI, Marks, counted, inert, ratio_text, target_text, window_text
+from session_exporter.cli.plain import EMOJI, Marks, counted, ratio_text, target_text, window_text
+from session_exporter.core.plaintext import inert
 
 RULE: Final = "=" * 70
 NAMES_MAX: Final = 8

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from session_exporter.cli.client import DEFAULT_URL, Sidecar, SilentPeerError
-from session_exporter.cli.plain import inert
+from session_exporter.core.plaintext import inert
 from session_exporter.errors import StateError
 
 

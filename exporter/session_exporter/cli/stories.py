@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from session_exporter.cli.documents import Create, ShownIncident, incidents_of
-from session_exporter.cli.plain import inert
+from session_exporter.core.plaintext import inert
 
 
 def stories(document: Mapping[str, Any]) -> str:
