@@ -8,6 +8,7 @@ import msgspec
 from session_exporter.core.db_sessions import DbUse
 from session_exporter.core.incidents import Incident
 from session_exporter.core.ledger import Ledger
+from session_exporter.core.lookups import LookupCount
 from session_exporter.core.minutes import Minute
 from session_exporter.core.population import Known
 from session_exporter.core.records import DIRTY, Anchor, Owner, Past, Report, Session, owner_of
@@ -71,6 +72,7 @@ class Changes(msgspec.Struct):
         incidents: New ones, in the order found.
         requests: New entries of the request memory, of epoch `waiting.epoch`.
         db_uses: The newest uses of database sessions; None when they are those of the last commit.
+        lookups: By scope, hour and place, to be added; there is none without its minute.
     """
 
     totals: LedgerTotals
@@ -83,6 +85,7 @@ class Changes(msgspec.Struct):
     incidents: list[Incident]
     requests: dict[bytes, int]
     db_uses: list[DbUse] | None = None
+    lookups: list[LookupCount] = []
 
     def any_rows(self) -> bool:
         """Whether anything but the watermark has changed."""
@@ -129,6 +132,7 @@ def take_changes(ledger: Ledger) -> Changes:
         incidents=[incident for judge in judges for incident in judge.tally.incidents],
         requests=ledger.requests.changed,
         db_uses=list(ledger.db.recent) if ledger.db.changed else None,
+        lookups=[count for judge in judges for count in judge.tally.places.counts(judge.rules.name)],
     )
     ledger.forget_changes()
     return changes
@@ -161,7 +165,7 @@ def restore(
             owner.anchor_us, owner.anchor_session, owner.anchors = row.anchor_us, row.anchor_session, row.anchors
             judge.people.owners[row.id] = owner
             if row.anchors:
-                judge.keep_evidence(owner, row.anchors[-1].at_us, waiting.watermark_us)
+                judge.timelines.keep_evidence(owner, row.anchors[-1].at_us, waiting.watermark_us)
     for session_row in sessions:
         judge = by_number.get(session_row.scope)
         if judge is not None:
@@ -169,7 +173,7 @@ def restore(
     for judge in ledger.judges.values():
         judge.adopting = dict(waiting.adopting.get(judge.number, {}))
         judge.deleting = dict(waiting.deleting.get(judge.number, {}))
-        judge.with_evidence = type(judge.with_evidence)(sorted(judge.with_evidence, key=lambda entry: entry[0]))
+        judge.timelines.sort_evidence()
     ledger.db.recent.extend(db_uses)
     ledger.watermark_us = waiting.watermark_us
     for report in waiting.reports:

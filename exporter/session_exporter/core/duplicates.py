@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from msgspec import structs
 
+from session_exporter.core.events import WATCH
 from session_exporter.core.records import Anchor, Evidence, Owner
 from session_exporter.core.scopes import ScopeRules
 
@@ -90,7 +91,7 @@ def forget_evidence(owner: Owner, before_us: float, rules: ScopeRules) -> None:
         owner.anchor_us, owner.anchor_session = anchors[0].at_us, anchors[0].session
         owner.anchors = None
     else:
-        owner.anchors = tuple(Anchor(each.at_us, each.session, each.is_create, each.request) for each in anchors)
+        owner.anchors = tuple(structs.replace(each, evidence=None) for each in anchors)
 
 
 def window_before(owner: Owner, anchor: Anchor, window_us: int) -> list[Anchor]:
@@ -105,13 +106,16 @@ def window_before(owner: Owner, anchor: Anchor, window_us: int) -> list[Anchor]:
 
 
 def cause_of(first: Evidence | None, second: Evidence | None) -> str:
-    """Why two creates of one user met, decided in the order of `scopes.CAUSES`.
+    """Why two creates of one user met, the first of `scopes.CAUSES` that holds.
 
-    Evidence is forgotten some time after the window has passed. A create that comes later than that is late among
-    several writers (one writer's events arrive in order), so such a pair counts as `cross_worker`.
+    Nothing is known of the request and the worker of a create that only the database told: `unobserved`. Evidence is
+    forgotten some time after the window has passed. A create that comes later than that is late among several writers
+    (one writer's events arrive in order), so such a pair counts as `cross_worker`.
     """
     if first is None or second is None:
         return "cross_worker"
+    if WATCH in {first.worker, second.worker}:
+        return "unobserved"
     if first.request and first.request == second.request:
         return "same_request"
     if first.worker == second.worker:
@@ -127,7 +131,8 @@ def _neighbours(
     anchors: list[Anchor], index: int, anchor: Anchor, rules: ScopeRules
 ) -> tuple[Anchor | None, Anchor | None]:
     """The anchors before and after a place that `anchor` could be a duplicate of, or make one."""
-    before, after = anchors[:index], [each for each in anchors[index:] if each is not anchor]
+    before = [each for each in anchors[:index] if not each.is_met]
+    after = [each for each in anchors[index:] if each is not anchor and not each.is_met]
     if rules.sessions_per_user == "one":
         return (before[-1] if before else None), (after[0] if after else None)
     if not anchor.request:

@@ -89,6 +89,12 @@ def has_ended(marks: tuple[Mark, ...] | None) -> bool:
     return bool(marks) and marks is not None and marks[-1][1] >= END and marks[-1][1] != EXPIRED
 
 
+def began_at(marks: list[Mark]) -> int:
+    """When the current generation was first created or sighted; 0 when it was only used."""
+    generation = _generation(marks, len(marks))
+    return generation[0][0] if generation else 0
+
+
 def adopted_at(marks: list[Mark]) -> int | None:
     """When the current generation was adopted; None when it was not."""
     generation = _generation(marks, len(marks))

@@ -1,12 +1,9 @@
 """What becomes of each event in one scope: create, reuse, adoption, end, duplicate or loss."""
 
-from collections import deque
 from collections.abc import Callable
-from math import inf
-from typing import Final
 
-from session_exporter.core import duplicates
-from session_exporter.core.events import RESULT, ROW
+from session_exporter.core.continuity import Continuity
+from session_exporter.core.events import ROW, WATCH
 from session_exporter.core.generations import (
     END,
     Added,
@@ -16,22 +13,34 @@ from session_exporter.core.generations import (
     add_end,
     add_sight,
     adopted_at,
-    has_ended,
 )
+from session_exporter.core.isolation import is_used_by_another
 from session_exporter.core.population import KnownIds, Population, marks_of, set_marks
-from session_exporter.core.records import BORN, KNOWN, LIVE, STARTED, Anchor, Evidence, Owner, Past, Report, Session
+from session_exporter.core.records import (
+    ADOPTION_DUE,
+    ATTRIBUTED,
+    BORN,
+    CREATED,
+    DELETION_DUE,
+    ENDED,
+    KNOWN,
+    LIVE,
+    LOOKED_UP,
+    LOST,
+    OBSERVED,
+    REPLACEMENT_DUE,
+    REUSED,
+    ROTATION_DUE,
+    STARTED,
+    UNMET,
+    Report,
+    Session,
+)
 from session_exporter.core.requests import RequestMemory
 from session_exporter.core.scopes import END_REASONS, ScopeRules
+from session_exporter.core.sightings import is_changed, is_made
 from session_exporter.core.tally import Tally
-
-# The ledger's own entries in the queue of what waits for the watermark: deadlines, after all events of their time.
-ADOPTION_DUE: Final = 100
-DELETION_DUE: Final = 101
-
-# At most this many creates keep their evidence in memory, at some 250 bytes each.
-EVIDENCE_MAX: Final = 100_000
-# Evidence is kept this much longer than a create in time could need it.
-EVIDENCE_SLACK_US: Final = 1_000_000
+from session_exporter.core.timelines import Timelines
 
 
 class ScopeJudge:
@@ -62,13 +71,30 @@ class ScopeJudge:
         self.rules = rules
         self.tally = tally
         self.people = Population(number, rules, tally.totals, known)
-        self.with_evidence: deque[tuple[int, Owner]] = deque()
         self.adopting: dict[bytes, int] = {}
         self.deleting: dict[bytes, int] = {}
         self._requests = requests
         self._lateness_us = lateness_us
-        self._evidence_us = rules.duplicate_window_us + lateness_us + EVIDENCE_SLACK_US
         self._wait = wait
+        self.continuity = Continuity(self.people, tally, lateness_us=lateness_us, wait=wait)
+        self.timelines = Timelines(self.people, tally, self.continuity, lateness_us=lateness_us)
+        self._judgements: dict[int, Callable[[Report], None]] = {
+            CREATED: self.created,
+            REUSED: self.used,
+            LOOKED_UP: self.used,
+            OBSERVED: self.observed,
+            ENDED: self.ended,
+            ATTRIBUTED: self.used,
+            UNMET: self.continuity.unmet,
+            ADOPTION_DUE: self.adoption_due,
+            DELETION_DUE: self.deletion_due,
+            ROTATION_DUE: self.rotation_due,
+            REPLACEMENT_DUE: self.continuity.replacement_due,
+        }
+
+    def judge(self, report: Report) -> None:
+        """Judge what has waited for the watermark."""
+        self._judgements[report.kind](report)
 
     # What is counted on arrival.
 
@@ -79,19 +105,27 @@ class ScopeJudge:
             return
         if self.is_first(report) and report.first:
             self.tally.reuse(report)
-        if not self.used_quickly(self.people.sessions.get(report.session), report.at_us):
+        if not self._used_quickly(self.people.sessions.get(report.session), report):
             self._wait(report)
 
     def count_lookup(self, report: Report, duration_us: int) -> None:
         """Count a lookup; redundant when its request has looked this user up before."""
-        request = report.evidence.request
-        turn = self._requests.count_lookup(request, self.number, report.owner) if request else 0
+        evidence, places = report.evidence, self.tally.places
+        place = places.count(report.at_us, evidence.sites)
+        turn = first = 0
+        if evidence.request:
+            turn, first = self._requests.count_lookup(evidence.request, self.number, report.owner, place.number)
+        if turn > 1:
+            places.count_redundant(place, first)
         self.tally.lookup(report, duration_us, turn=turn)
 
-    def used_quickly(self, session: Session | None, at_us: int) -> bool:
-        """Note activity of a live session whose user is known; False when its turn has to be awaited."""
+    def _used_quickly(self, session: Session | None, report: Report) -> bool:
+        """Note activity of a live session by its user, who is known; False when its turn has to be awaited."""
         if session is None or not session.flags & LIVE or session.owner is None:
             return False
+        if report.user and report.user != session.user:
+            return False
+        at_us = report.at_us
         idle_us = at_us - session.last_us
         if idle_us > self.people.idle.timeout_us:
             return False
@@ -125,14 +159,14 @@ class ScopeJudge:
                 if birth.at_us >= session.ended_us:  # a late one may be of a generation that has ended since
                     session.flags |= STARTED
                     session.started_us = birth.at_us
-                self._born(session, birth, report.evidence)
+                self._born(session, birth, report)
         self._ended(session, ends)
 
     def observed(self, report: Report) -> None:
         """A sighting: a create when the result says so or the user has another session, else a reuse or adoption."""
         session = self.people.meet(report.session, report.at_us)
         unknown = not session.flags & KNOWN
-        if self._is_made(session, report, unknown=unknown):
+        if is_made(self.people, session, report, unknown=unknown, deleting=self.deleting):
             self.created(report)
             return
         self._restart(session, report)
@@ -148,6 +182,8 @@ class ScopeJudge:
         """An end; a deletion waits, because an insert of the same id soon after makes it a rewrite."""
         session = self.people.meet(report.session, report.at_us, revive=False)
         session.flags |= KNOWN
+        if report.evidence.worker == WATCH:
+            session.with_past().unseen_end_us = report.at_us
         if report.reason == "deleted":
             self.deleting[session.id] = report.at_us
             session.ended_us = max(session.ended_us, report.at_us)
@@ -177,26 +213,22 @@ class ScopeJudge:
             del self.deleting[report.session]
             self._end(self.people.meet(report.session, at_us, revive=False), at_us, "deleted")
 
+    def rotation_due(self, due: Report) -> None:
+        """Place a create, now that it is certain whether the session that its request expected was ended."""
+        is_rotation = self.continuity.is_rotation(due.other)
+        session = self.people.sessions.get(due.session)
+        if session is not None and due.owner:
+            birth = Birth(due.created_at_us, due.adopted)
+            self.timelines.create(session, birth, due.evidence, is_rotation=is_rotation)
+        elif is_rotation:
+            self.tally.rotation(due.created_at_us, due.session, due.user)
+
     def expire(self, now_us: int) -> None:
         """Let sessions leave that have been idle for too long at `now_us`; the live ones among them end."""
         for session in self.people.idle.due(now_us):
             if session.flags & LIVE:
                 self._expired(session)
             self.people.leave(session, ended=True)
-
-    def keep_evidence(self, owner: Owner, at_us: int, watermark_us: int) -> None:
-        """Keep the evidence of a restored owner's anchors, the last at `at_us`, for as long as it can be needed."""
-        if at_us < watermark_us - self._evidence_us:
-            duplicates.forget_evidence(owner, inf, self.rules)
-        else:
-            self.with_evidence.append((at_us, owner))
-
-    def forget_evidence(self, watermark_us: int) -> None:
-        """Drop the evidence of creates that no further create in time can meet any more."""
-        waiting, before_us = self.with_evidence, watermark_us - self._evidence_us
-        while waiting and (waiting[0][0] < before_us or len(waiting) > EVIDENCE_MAX):
-            at_us, owner = waiting.popleft()
-            duplicates.forget_evidence(owner, before_us if at_us < before_us else inf, self.rules)
 
     def forget_changes(self) -> None:
         """Note that all changes so far are stored; what left the ledger meanwhile is in the long memory now."""
@@ -216,6 +248,7 @@ class ScopeJudge:
         if session.flags & STARTED:
             self.tally.lasted(session.last_us - session.started_us)
             session.flags &= ~STARTED
+        session.flags &= ~LOST
         self.tally.end(session.last_us + self.people.idle.timeout_us, session.id, session.user, "expired")
 
     def _add_create(self, session: Session, at_us: int) -> Added:
@@ -236,30 +269,23 @@ class ScopeJudge:
         session.ended_us = min(session.ended_us, deleted_us - 1)
         return True
 
-    def _born(self, session: Session, birth: Birth, evidence: Evidence) -> None:
+    def _born(self, session: Session, birth: Birth, report: Report) -> None:
         if birth.adopted:
             self.adopting.pop(session.id, None)
-        self.tally.create(birth.at_us, session.id, session.user, evidence)
-        owner = session.owner
-        if owner is None:
-            session.with_past().evidence = evidence
-            return
-        anchor = Anchor(birth.at_us, session.id, True, evidence.request, evidence)
-        self._place(owner, anchor, birth.at_us if birth.adopted else None)
-
-    def _place(self, owner: Owner, anchor: Anchor, adopted_us: int | None = None) -> None:
-        if adopted_us is None:
-            placed = duplicates.place(owner, anchor, self.rules)
+        session.flags &= ~LOST
+        self.tally.create(birth.at_us, session.id, session.user, report.evidence)
+        if session.owner is None:
+            session.with_past().evidence = report.evidence
+        if report.other and self.continuity.is_pending(report.other):
+            self.continuity.await_rotation(session, birth.at_us, report, adopted=birth.adopted)
         else:
-            placed = duplicates.upgrade(owner, adopted_us, anchor, self.rules)
-        self.with_evidence.append((anchor.at_us, owner))
-        self.people.change_owner(owner)
-        if placed.previous is not None and anchor.is_create:
-            self.tally.interval(anchor.at_us - placed.previous.at_us)
-        for duplicate in placed.duplicates:
-            self.tally.duplicate(duplicate, owner)
+            is_rotation = bool(report.other) and self.continuity.is_rotation(report.other)
+            self.timelines.create(session, birth, report.evidence, is_rotation=is_rotation)
 
     def _attribute(self, session: Session, report: Report, *, anchor: bool = True) -> None:
+        if is_used_by_another(session, report.user):
+            self.people.change(session)
+            self.tally.violation(report, "session_of_two_users", session.user, b"")
         if session.owner is not None or not report.owner:
             return
         owner = self.people.owner(report.owner, report.user)
@@ -269,45 +295,25 @@ class ScopeJudge:
         evidence = report.evidence
         if session.past is not None and session.past.evidence is not None:
             evidence, session.past.evidence = session.past.evidence, None
-        if anchor and started_us is not None:
-            at_us = max(started_us, report.at_us)
-            self._place(owner, Anchor(at_us, session.id, adopted_us is None, evidence.request, evidence))
-            self.tally.attribution(report)
-
-    def _is_made(self, session: Session, report: Report, *, unknown: bool) -> bool:
-        """Whether what was observed came into existence just then."""
-        if report.origin == RESULT:
-            return self._looks_created(session, report) or (unknown and self._has_another(report.owner, session))
-        # A statement wrote it: what had been deleted or ended before is there again, or is another one.
-        if session.id in self.deleting or (session.past is not None and self._changes(session.past, report)):
-            return True
-        if unknown:
-            return report.origin == ROW or self._has_another(report.owner, session)
-        return session.past is not None and has_ended(session.past.marks)
-
-    def _changes(self, past: Past, report: Report) -> bool:
-        return bool(report.version and past.version) and report.version != past.version
+        if not anchor:
+            return
+        if started_us is None:
+            self.continuity.meet(owner, session, report.at_us)
+            return
+        at_us = max(started_us, report.at_us)
+        self.timelines.attribution(owner, session, at_us, evidence, is_create=adopted_us is None)
+        self.tally.attribution(report)
 
     def _restart(self, session: Session, report: Report) -> None:
         """End the session that was kept under this id before, when its `restart_on` columns held something else."""
         if not report.version or report.at_us < session.last_us:
             return
         past = session.with_past()
-        if self._changes(past, report) and session.flags & LIVE:
+        if is_changed(past, report) and session.flags & LIVE:
             # Just before the create, which has the same time: a create comes before an end otherwise.
             self._end(session, report.at_us - 1, "replaced")
         past.version = report.version
         self.people.change(session)
-
-    def _looks_created(self, session: Session, report: Report) -> bool:
-        created_us = report.created_at_us
-        if not created_us or session.flags & BORN:
-            return False
-        return report.at_us - created_us < self.rules.duplicate_window_us and created_us > session.ended_us
-
-    def _has_another(self, owner: bytes, session: Session) -> bool:
-        known = self.people.owners.get(owner) if owner and self.rules.sessions_per_user == "one" else None
-        return known is not None and known.live > int(session.owner is known and bool(session.flags & LIVE))
 
     def _adopt(self, session: Session, report: Report) -> None:
         marks = marks_of(session)
@@ -317,8 +323,7 @@ class ScopeJudge:
         due_us = report.at_us + self._lateness_us
         self._wait(Report(due_us, session.id, ADOPTION_DUE, self.number, user=report.user, created_at_us=report.at_us))
         if session.owner is not None:
-            evidence = report.evidence
-            self._place(session.owner, Anchor(report.at_us, session.id, False, evidence.request, evidence))
+            self.timelines.adoption(session.owner, session, report.at_us, report.evidence)
 
     def _end(self, session: Session, at_us: int, reason: str) -> None:
         marks = marks_of(session)
@@ -329,7 +334,7 @@ class ScopeJudge:
         if not session.flags & BORN:
             session.flags &= ~STARTED
         for birth in added.births:
-            self._born(session, birth, Evidence())
+            self._born(session, birth, Report(birth.at_us, session.id, CREATED, self.number))
         self.people.refresh(session)
 
     def _ended(self, session: Session, ends: list[Mark]) -> None:

@@ -16,15 +16,31 @@ from msgspec import structs
 
 from session_exporter.core import events as wire
 from session_exporter.core.db_sessions import DbSessions
-from session_exporter.core.judge import ADOPTION_DUE, DELETION_DUE, ScopeJudge
+from session_exporter.core.judge import ScopeJudge
 from session_exporter.core.minutes import MINUTE_US, Minute
 from session_exporter.core.population import KnownIds
 from session_exporter.core.pseudonyms import Pseudonyms
-from session_exporter.core.records import DIRTY, LIVE, Evidence, Report
+from session_exporter.core.records import (
+    ADOPTION_DUE,
+    ATTRIBUTED,
+    CONFLICTED,
+    CONTEXT_LOST,
+    CREATE_FAILED,
+    CREATED,
+    DIRTY,
+    ENDED,
+    LIVE,
+    LOOKED_UP,
+    OBSERVED,
+    REUSED,
+    UNMET,
+    VIOLATED,
+    Report,
+)
+from session_exporter.core.reports import Reports
 from session_exporter.core.requests import RequestMemory
 from session_exporter.core.scopes import (
     DEFAULT_SCOPE,
-    END_REASONS,
     FAILURES,
     OTHER_SCOPE,
     VIOLATIONS,
@@ -36,21 +52,10 @@ from session_exporter.core.totals import DbTotals, LedgerTotals, ScopeTotals, in
 from session_exporter.core.trail import Trail
 from session_exporter.core.waiting import WaitingReports
 
-CREATED: Final = 1
-REUSED: Final = 2
-LOOKED_UP: Final = 3
-OBSERVED: Final = 4
-ENDED: Final = 5
-ATTRIBUTED: Final = 6
-CONTEXT_LOST: Final = 7
-CONFLICTED: Final = 8
-CREATE_FAILED: Final = 9
-VIOLATED: Final = 10
-
 # Ten times what waits at 20,000 creates a second and the default lateness; some 400 bytes each.
 WAITING_MAX: Final = 400_000
-# Different call sites that are shared; more than any application has.
-SITES_MAX: Final = 4096
+# What waits for the watermark as it is.
+_QUEUED: Final[dict[type, int]] = {wire.Ended: ENDED, wire.Attributed: ATTRIBUTED, wire.Unmet: UNMET}
 
 
 class Ledger:
@@ -94,7 +99,7 @@ class Ledger:
         self.waiting = WaitingReports()
         self.db = DbSessions(self.totals.db, names)
         self._known = known
-        self._sites: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._reports = Reports(names)
         self._listener = listener
         self.trail = trail
         self._remember: Callable[[Sequence[wire.Event], wire.Writer], None] = trail.add if trail else _forget
@@ -142,7 +147,12 @@ class Ledger:
             if listener is not None:
                 listener(Verdict(at_us, judge.rules.name, "reuse", names[place + event.session], names[event.user]))
             session = sessions.get(names[place + event.session if place else event.session])
-            if session is not None and session.flags & LIVE and session.owner is not None:
+            if (
+                session is not None
+                and session.flags & LIVE
+                and (owner := session.owner) is not None
+                and (not event.user or owner.id == (user := names[event.user]) or owner.user == user)
+            ):
                 idle_us = at_us - session.last_us
                 if idle_us <= timeout_us:
                     if idle_us > 0:
@@ -163,7 +173,7 @@ class Ledger:
         self.watermark_us = max(self.watermark_us, watermark_us)
         for judge in self.judges.values():
             judge.expire(self.watermark_us)
-            judge.forget_evidence(self.watermark_us)
+            judge.timelines.forget_evidence(self.watermark_us)
         self.requests.advance(self.watermark_us)
         self._make_room()
 
@@ -226,32 +236,26 @@ class Ledger:
         if isinstance(event, wire.LookedUp):
             report = self._report(event, LOOKED_UP, judge, writer)
             judge.looked_up(structs.replace(report, first=False) if event.again else report, event.duration_us)
-        elif isinstance(event, wire.ContextLost):
-            report = self._report(event, CONTEXT_LOST, judge, writer)
-            judge.tally.loss(report, "reported", self.names[event.expected], self.names[event.actual])
         elif isinstance(event, wire.Created):
             report = self._report(event, CREATED, judge, writer)
             judge.is_first(report)
-            self._queue(self._versioned(report, event.generation))
+            self._queue(report)
         elif isinstance(event, wire.Observed):
             report = self._report(event, OBSERVED, judge, writer)
             if event.origin == wire.RESULT:
                 judge.count_lookup(report, event.duration_us)
-            report = structs.replace(
-                report, created_at_us=event.created_at_us, first=judge.is_first(report), origin=event.origin
-            )
-            self._queue(self._versioned(report, event.generation))
-        elif isinstance(event, wire.Ended):
-            reason = event.reason if event.reason in END_REASONS else "other"
-            self._queue(structs.replace(self._report(event, ENDED, judge, writer), reason=reason))
-        elif isinstance(event, wire.Attributed):
-            self._queue(self._report(event, ATTRIBUTED, judge, writer))
+            self._queue(structs.replace(report, first=judge.is_first(report)))
+        elif (kind := _QUEUED.get(type(event))) is not None:
+            self._queue(self._report(event, kind, judge, writer))
         else:
             self._count(event, judge, writer)
 
     def _count(self, event: wire.Event, judge: ScopeJudge, writer: wire.Writer) -> None:
         """What is counted as it is, whatever happens to sessions."""
-        if isinstance(event, wire.Conflicted):
+        if isinstance(event, wire.ContextLost):
+            report = self._report(event, CONTEXT_LOST, judge, writer)
+            judge.tally.loss(report, "reported", self.names[event.expected], self.names[event.actual])
+        elif isinstance(event, wire.Conflicted):
             judge.tally.conflict(self._report(event, CONFLICTED, judge, writer))
         elif isinstance(event, wire.CreateFailed):
             reason = event.reason if event.reason in FAILURES else "other"
@@ -261,9 +265,6 @@ class Ledger:
         elif isinstance(event, wire.Violated) and event.kind in VIOLATIONS:
             report = self._report(event, VIOLATED, judge, writer)
             judge.tally.violation(report, event.kind, self.names[event.other_user], self.names[event.other_request])
-
-    def _versioned(self, report: Report, generation: str) -> Report:
-        return structs.replace(report, version=self.names[generation]) if generation else report
 
     def _take_turn(self, report: Report) -> None:
         """Let a report wait until the watermark has passed it; judge it at once when it has."""
@@ -281,38 +282,10 @@ class Ledger:
         judge = self._by_number.get(report.scope, self._other)
         if report.kind < ADOPTION_DUE:
             judge.expire(min(report.at_us, max(self.watermark_us, until_us)))
-        if report.kind == CREATED:
-            judge.created(report)
-        elif report.kind == OBSERVED:
-            judge.observed(report)
-        elif report.kind == ENDED:
-            judge.ended(report)
-        elif report.kind in {REUSED, LOOKED_UP, ATTRIBUTED}:
-            judge.used(report)
-        elif report.kind == ADOPTION_DUE:
-            judge.adoption_due(report)
-        elif report.kind == DELETION_DUE:
-            judge.deletion_due(report)
+        judge.judge(report)
 
     def _report(self, event: wire.Event, kind: int, judge: ScopeJudge, writer: wire.Writer) -> Report:
-        names = self.names
-        place = self._place(event.scope, judge)
-        user = names[event.user]
-        key = place + event.key
-        owner = names.keyed_user(user, key) if key and user else user
-        session = names[place + event.session] if event.session else b""
-        request = names[event.request]
-        if not request and event.trace:
-            request = names[f"{event.trace.hex()}@{writer.id}"]
-        sites = self._shared(getattr(event, "sites", ()))
-        evidence = Evidence(request, event.trace, writer.id, writer.replica, writer.pid, sites)
-        return Report(event.at_us, session, kind, judge.number, owner, user, evidence)
-
-    def _shared(self, sites: tuple[str, ...]) -> tuple[str, ...]:
-        """One object for all events of one place in the code: evidence is kept of many creates, made in few places."""
-        if len(self._sites) >= SITES_MAX:
-            self._sites.clear()
-        return self._sites.setdefault(sites, sites)
+        return self._reports.of(event, kind, judge.number, self._place(event.scope, judge), writer)
 
     def _place(self, scope: str, judge: ScopeJudge) -> str:
         """What keeps undeclared scopes apart, which share the judge of `other`; `""` for a declared one."""

@@ -8,11 +8,29 @@ from typing import Final
 
 import msgspec
 
+# Kinds of reports: the events' numbers on the wire, and the ledger's own deadlines, after all events of their time.
+CREATED: Final = 1
+REUSED: Final = 2
+LOOKED_UP: Final = 3
+OBSERVED: Final = 4
+ENDED: Final = 5
+ATTRIBUTED: Final = 6
+CONTEXT_LOST: Final = 7
+CONFLICTED: Final = 8
+CREATE_FAILED: Final = 9
+VIOLATED: Final = 10
+UNMET: Final = 12
+ADOPTION_DUE: Final = 100
+DELETION_DUE: Final = 101
+ROTATION_DUE: Final = 102
+REPLACEMENT_DUE: Final = 103
+
 LIVE: Final = 1  # counted in active_sessions
 BORN: Final = 2  # its current generation has been counted as a create; follows from the marks
 KNOWN: Final = 4  # seen by a judged event, or remembered: a sighting of it is a reuse
 STARTED: Final = 8  # `started_us` is when its current generation began
 DIRTY: Final = 16  # differs from its row in the state
+LOST: Final = 32  # the loss of its current generation has been counted
 
 
 class Evidence(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -32,9 +50,10 @@ class Anchor(msgspec.Struct, frozen=True, array_like=True, gc=False):
     Attributes:
         at_us: When.
         session: The session's digest; ties of time are ordered by it.
-        is_create: False for an adoption.
+        is_create: False for what is no duplicate itself: an adoption, a rotation.
         request: Digest of the request; what `many` scopes compare.
         evidence: None once the window has passed.
+        is_met: Nothing to be too close to at all: a session that was first seen when it was used.
     """
 
     at_us: int
@@ -42,6 +61,7 @@ class Anchor(msgspec.Struct, frozen=True, array_like=True, gc=False):
     is_create: bool = True
     request: bytes = b""
     evidence: Evidence | None = None
+    is_met: bool = False
 
 
 class Owner(msgspec.Struct, eq=False, gc=False):
@@ -52,7 +72,7 @@ class Owner(msgspec.Struct, eq=False, gc=False):
         live: Number of live sessions.
         tracked: Number of sessions in the ledger; the owner leaves with the last of them.
         anchor_us: Time of the only anchor, a create, when `anchors` is None; 0 for none.
-        anchor_session: Its session.
+        anchor_session: Its session; without an anchor, one that was first seen when it was used.
         anchors: All anchors in order of time, when there is more to remember than one create without evidence.
     """
 
@@ -97,12 +117,16 @@ class Past(msgspec.Struct, eq=False, gc=False):
         marks: Creates, sightings and ends in order of time; None for a session that was created once.
         evidence: Of a create whose user is not known yet.
         version: Digest of what the scope's `restart_on` columns held; empty when they are not known.
+        unseen_end_us: The last end that nobody told but the database; 0 for none.
+        others: Digests of users it was used by, besides its own.
     """
 
     ended_us: int = 0
     marks: tuple[tuple[int, int, bool], ...] | None = None
     evidence: Evidence | None = None
     version: bytes = b""
+    unseen_end_us: int = 0
+    others: tuple[bytes, ...] = ()
 
 
 class Session(msgspec.Struct, eq=False, gc=False):
@@ -113,7 +137,7 @@ class Session(msgspec.Struct, eq=False, gc=False):
         owner: Its user; None while not known.
         started_us: When its current generation began, when STARTED says so.
         last_us: Last activity; it is live while this is later than its end and it has not been idle for too long.
-        flags: LIVE, BORN, KNOWN, STARTED, DIRTY.
+        flags: LIVE, BORN, KNOWN, STARTED, DIRTY, LOST.
         past: None for the plain session: created once, at `started_us`, or only met.
     """
 
@@ -167,11 +191,16 @@ class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
         owner: Digest of user and key; empty when not known.
         user: Digest of the user.
         evidence: Who and where.
-        created_at_us: What the result of a call said; 0 for nothing.
+        created_at_us: Of an observation: what the result of a call said; 0 for nothing. Of an unmet expectation: since
+            when it was unmet. Of a deadline: the time of what it is about.
         reason: Of an end.
-        first: Nothing before it in its request has found or made this session; without a request always.
-        origin: Of an observation, as the event has it.
+        first: Nothing before it in its request has found or made this session; without a request always. Of an unmet
+            expectation: the request has to do with no other scope.
+        origin: Of an observation, as the event has it; of an unmet expectation, how it was missed.
         version: Digest of what the scope's `restart_on` columns hold; empty when they are not known.
+        other: Digest of another session: the one that the request of a create had expected and found; the one that a
+            request used instead of what it expected; the one that may have been replaced.
+        adopted: Of the deadline of a rotation: the session had been adopted before its create.
     """
 
     at_us: int
@@ -186,6 +215,8 @@ class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
     first: bool = True
     origin: int = 0
     version: bytes = b""
+    other: bytes = b""
+    adopted: bool = False
 
     def order(self) -> tuple[int, bytes, int, str, bytes]:
         """The order of judgement: event time, session id, kind; the rest only makes ties the same everywhere.
