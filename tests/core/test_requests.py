@@ -140,12 +140,19 @@ def test_durations_of_lookups_are_observed() -> None:
 def test_a_request_is_remembered_for_minutes_and_then_forgotten() -> None:
     memory = RequestMemory()
     memory.advance(at(0))
-    assert memory.count_lookup(b"r1", 1, b"ann") == 1
+    assert memory.first_lookup(b"r1", 1, b"ann", 7) == 0
     memory.advance(at(0) + GENERATION_US)
-    assert memory.count_lookup(b"r1", 1, b"ann") == 2
+    assert memory.first_lookup(b"r1", 1, b"ann", 8) == 7
     memory.advance(at(0) + 3 * GENERATION_US)
     memory.advance(at(0) + 4 * GENERATION_US)
-    assert memory.count_lookup(b"r1", 1, b"ann") == 1
+    assert memory.first_lookup(b"r1", 1, b"ann", 9) == 0
+
+
+def test_a_request_that_goes_on_looking_up_is_not_forgotten() -> None:
+    memory = RequestMemory()
+    for number in range(5):
+        memory.advance(at(0) + number * GENERATION_US)
+        assert memory.first_lookup(b"r1", 1, b"ann", number + 1) == min(number, 1)
 
 
 def test_the_memory_of_requests_is_bounded() -> None:
@@ -166,12 +173,13 @@ def test_the_memory_of_requests_is_bounded() -> None:
 def test_what_a_commit_stored_is_remembered_after_a_restart(
     asked: list[tuple[bytes, int, bytes]], commits: set[int]
 ) -> None:
-    memory, stored, counts = RequestMemory(), [], {}
+    memory, stored = RequestMemory(), []
+    firsts: dict[tuple[bytes, int, bytes], int] = {}
     for step, (request, scope, owner) in enumerate(asked):
         memory.advance(at(step * 20))
-        counts[request, scope, owner] = counts.get((request, scope, owner), 0) + 1
-        assert memory.count_lookup(request, scope, owner) == counts[request, scope, owner]
-        assert memory.first_time(request, scope, owner) == (counts[request, scope, owner] == 1)
+        first = firsts.setdefault((request, scope, owner), step + 1)
+        assert memory.first_lookup(request, scope, owner, step + 1) == (0 if first == step + 1 else first)
+        assert memory.first_time(request, scope, owner) == (first == step + 1)
         if step in commits:
             stored.append((memory.epoch, memory.changed))
             since_us = memory.since_us

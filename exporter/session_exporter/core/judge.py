@@ -110,14 +110,10 @@ class ScopeJudge:
 
     def count_lookup(self, report: Report, duration_us: int) -> None:
         """Count a lookup; redundant when its request has looked this user up before."""
-        evidence, places = report.evidence, self.tally.places
-        place = places.count(report.at_us, evidence.sites)
-        turn = first = 0
-        if evidence.request:
-            turn, first = self._requests.count_lookup(evidence.request, self.number, report.owner, place.number)
-        if turn > 1:
-            places.count_redundant(place, first)
-        self.tally.lookup(report, duration_us, turn=turn)
+        request, sites = report.evidence.request, report.evidence.sites
+        place = self.tally.places.count(report.at_us, sites)
+        first = self._requests.first_lookup(request, self.number, report.owner, place.number) if request else None
+        self.tally.lookup(report, duration_us, place, first)
 
     def _used_quickly(self, session: Session | None, report: Report) -> bool:
         """Note activity of a live session by its user, who is known; False when its turn has to be awaited."""

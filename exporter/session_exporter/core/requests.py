@@ -11,7 +11,7 @@ GENERATION_MAX: Final = 1 << 16
 
 
 class RequestMemory:
-    """Counts per (request, scope, user), and which sessions a request has been seen with.
+    """Where each (request, scope, user) was looked up first, and which sessions a request has been seen with.
 
     Attributes:
         epoch: Number of the younger generation; what was written in an epoch before `epoch - 1` is forgotten.
@@ -26,12 +26,18 @@ class RequestMemory:
         self._young: dict[bytes, int] = {}
         self._old: dict[bytes, int] = {}
 
-    def count_lookup(self, request: bytes, scope: int, owner: bytes) -> int:
-        """Count one more lookup of this user by this request; returns how many there have been."""
+    def first_lookup(self, request: bytes, scope: int, owner: bytes, place: int) -> int:
+        """Note that this request looked this user up at a place, a number above 0.
+
+        Returns:
+            The place of the first of these lookups; 0 when this is it.
+        """
         key = b"L%b/%d/%b" % (request, scope, owner)
-        count = self._get(key) + 1
-        self._put(key, count)
-        return count
+        first = self._young.get(key)
+        if first is None:
+            first = self._old.get(key, 0)
+            self._put(key, first or place)
+        return first
 
     def first_time(self, request: bytes, scope: int, session: bytes) -> bool:
         """Whether this request is seen with this session for the first time; from then on it is not."""

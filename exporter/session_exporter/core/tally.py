@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeAlias
 
 from session_exporter.core.duplicates import Duplicate
 from session_exporter.core.incidents import Incident, duplicate_incident, loss_incident, violation_incident
+from session_exporter.core.lookups import Place, Places
 from session_exporter.core.minutes import MINUTE_US, Minute
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.records import Evidence, Owner, Report
@@ -54,6 +55,7 @@ class Tally:
         minute: The counts of the minute that was counted in last, since the last commit.
         minutes: By minute since the epoch, since the last commit.
         incidents: Since the last commit.
+        places: Where it was looked up, since the last commit.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Tally:
         self.minute = Minute()
         self.minutes: dict[int, Minute] = {}
         self.incidents: deque[Incident] = deque(maxlen=incidents_max)
+        self.places = Places()
         self.listener = listener
         self._rules = rules
         self._names = names
@@ -103,20 +106,28 @@ class Tally:
         self.at(at_us).add("adopted")
         self._tell(at_us, "adopted", session, user)
 
-    def lookup(self, report: Report, duration_us: int, *, turn: int) -> None:
-        """Count a lookup, the `turn`th of its request, scope and user; 0 when its request is not known."""
-        redundant = turn > 1
+    def lookup(self, report: Report, duration_us: int, place: Place, first: int | None) -> None:
+        """Count a lookup that was counted at its place.
+
+        Args:
+            report: The lookup.
+            duration_us: How long it took; 0 when not measured.
+            place: Where it was made.
+            first: The place of the first lookup of its request, scope and user, which makes this one redundant;
+                `NO_FIRST` when this is it; None when its request is not known.
+        """
         self.totals.lookups += 1
         minute = self.at(report.at_us)
         minute.add("lookups")
         if duration_us:
             self.totals.lookup_durations.observe(duration_us / 1e6)
-        if turn == 1:
-            minute.add("looking_requests")
-        if redundant:
+        if first:
             self.totals.redundant_lookups += 1
             minute.add("redundant_lookups")
-        self._tell(report.at_us, "redundant_lookup" if redundant else "lookup", report.session, report.user)
+            self.places.count_redundant(place, first)
+        elif first is not None:
+            minute.add("looking_requests")
+        self._tell(report.at_us, "redundant_lookup" if first else "lookup", report.session, report.user)
 
     def end(self, at_us: int, session: bytes, user: bytes, reason: str) -> None:
         """Count an end."""
@@ -210,6 +221,7 @@ class Tally:
         """Note that all that was counted so far is stored."""
         self.minutes, self.minute, self._number = {}, Minute(), -1
         self.incidents.clear()
+        self.places.forget_changes()
         self._exemplars = {}
 
     def start_anew(self, totals: ScopeTotals) -> None:
