@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from sidecar_process import Sidecar
 
-from session_exporter.sidecar.schema import DATABASE_NAME
+from session_exporter.sidecar.schema import DATABASE_NAME, VERSION
 
 pytestmark = pytest.mark.integration
 
@@ -78,7 +78,7 @@ def test_a_state_of_a_newer_version_is_refused_and_left_alone(running):
     connection.close()
     before = path.read_bytes()
     message = refused(running)
-    assert f"{path}: state version 99; expected 1" in message
+    assert f"{path}: state version 99; expected {VERSION}" in message
     assert path.read_bytes() == before
 
 
