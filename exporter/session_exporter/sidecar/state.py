@@ -300,7 +300,7 @@ class State:
         """Whatever is wrong with the rows is a StateError."""
         try:
             yield self._connection
-        except (sqlite3.Error, msgspec.MsgspecError) as error:
+        except (sqlite3.Error, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise StateError(f"{self.directory}: {error}; expected a state that can be read") from error
 
     @contextmanager

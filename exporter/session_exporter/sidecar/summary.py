@@ -183,7 +183,7 @@ class _reading:  # noqa: N801 - reads as a statement
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         self._connection.close()
-        if isinstance(error, sqlite3.Error | msgspec.MsgspecError):
+        if isinstance(error, sqlite3.Error | msgspec.MsgspecError | UnicodeDecodeError):
             raise StateError(f"{self._directory}: {error}; expected a readable state") from error
 
 
