@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from session_exporter import config as config_module
 from session_exporter.config import Config, JournalSettings, PrivacySettings, StateSettings, default_text, load, parse
 from session_exporter.configschema import SCHEMA, UNSUPPORTED
+from session_exporter.core.ids import IdFormat, generate_context_ids
 from session_exporter.core.scopes import Limits, ScopeRules
 from session_exporter.errors import ConfigError
 from session_exporter.mappinglists import LISTS
@@ -53,12 +54,15 @@ def test_every_key_arrives_where_it_belongs() -> None:
                 idle_timeout: 1h30m
                 reuse_target: 0.5
                 end_reasons: [rotated, completed]
+                id_format: {session: uuid, thread: unified, user: '^u-[0-9]+$', legacy: {thread: '^t-'}}
               empty:
             limits:
               max_tracked_sessions: 1_000
               max_incidents: 5
               known_ids: {retention: 2d, max: 7}
               max_db_session_lifetime: 1m
+              incident_retention: 3d
+            audit_trail: {events_per_user: 0, retention: 5m}
             privacy: {show_ids: true, key_file: /etc/key}
             replica: pod-3
             """),
@@ -69,13 +73,52 @@ def test_every_key_arrives_where_it_belongs() -> None:
         state=StateSettings(Path("/var/b")),
         lateness_us=500_000,
         scopes={
-            "chat": ScopeRules("chat", "many", 3_000_000, 5_400_000_000, 0.5, frozenset({"rotated", "completed"})),
+            "chat": ScopeRules(
+                "chat",
+                sessions_per_user="many",
+                duplicate_window_us=3_000_000,
+                idle_timeout_us=5_400_000_000,
+                reuse_target=0.5,
+                end_reasons=frozenset({"rotated", "completed"}),
+                id_formats={
+                    "session": IdFormat("uuid"),
+                    "user": IdFormat("^u-[0-9]+$"),
+                    "thread": IdFormat("unified", legacy="^t-", kind="thread"),
+                },
+            ),
             "empty": ScopeRules("empty"),
         },
-        limits=Limits(1000, 5, 7, 2 * 86_400_000_000, 60_000_000),
+        limits=Limits(
+            max_tracked_sessions=1000,
+            max_incidents=5,
+            incident_retention_us=3 * 86_400_000_000,
+            known_ids_max=7,
+            known_ids_retention_us=2 * 86_400_000_000,
+            max_db_session_lifetime_us=60_000_000,
+            trail_events_per_user=0,
+            trail_retention_us=300_000_000,
+        ),
         privacy=PrivacySettings(show_ids=True, key_file=Path("/etc/key")),
         replica="pod-3",
     )
+
+
+@pytest.mark.parametrize("kind", ["thread", "run", "request"])
+def test_a_unified_id_of_a_kind_begins_with_the_word_of_the_kind(kind: str) -> None:
+    format_ = parse(f"scopes: {{a: {{id_format: {{{kind}: unified}}}}}}", "f.yml").scopes["a"].id_formats[kind]
+    ids = dict(zip(("thread", "run", "request"), generate_context_ids("u1"), strict=True))
+    assert [each for each, id_ in ids.items() if format_.classify(id_) == "canonical"] == [kind]
+
+
+@pytest.mark.parametrize("kind", ["session", "user"])
+def test_a_unified_id_of_a_session_or_user_begins_with_any_word(kind: str) -> None:
+    format_ = parse(f"scopes: {{a: {{id_format: {{{kind}: unified}}}}}}", "f.yml").scopes["a"].id_formats[kind]
+    assert {format_.classify(id_) for id_ in generate_context_ids("u1")} == {"canonical"}
+
+
+@pytest.mark.parametrize("text", ["", "{}", "{session: null}", "{legacy: null}", "{legacy: {thread: null}}"])
+def test_a_format_that_is_null_is_none(text: str) -> None:
+    assert parse(f"scopes: {{a: {{id_format: {text}}}}}", "f.yml").scopes["a"].id_formats == {}
 
 
 def test_scopes_may_share_a_block_through_an_alias() -> None:
@@ -170,7 +213,9 @@ def test_no_file_raises_anything_but_a_config_error(tmp_path_factory: pytest.Tem
 
 
 def test_the_effective_configuration_is_described_with_its_defaults_in_sorted_lines() -> None:
-    lines = parse("scopes: {chat: {idle_timeout: 90m}}\njournal: {worker_limit: 10MB}\nreplica: p", "f.yml").describe()
+    formats = "{legacy: {thread: ^t-}, thread: unified, session: uuid}"
+    text = f"scopes: {{chat: {{idle_timeout: 90m, id_format: {formats}}}}}\njournal: {{worker_limit: 10MB}}\nreplica: p"
+    lines = parse(text, "f.yml").describe()
     assert lines == sorted(lines)
     in_lists = sum("[]" in key for key in SCHEMA)
     assert len(lines) == len(SCHEMA) + sum(key.startswith("scopes.") for key in SCHEMA) - in_lists + len(LISTS)
@@ -178,6 +223,11 @@ def test_the_effective_configuration_is_described_with_its_defaults_in_sorted_li
         "scopes.chat.idle_timeout: 1h30m",
         "scopes.default.idle_timeout: 30m",
         "scopes.chat.end_reasons: [completed, user_request, expired, escalated]",
+        "scopes.chat.id_format: {session: uuid, thread: unified, legacy: {thread: '^t-'}}",
+        "scopes.default.id_format: {}",
+        "limits.incident_retention: 30d",
+        "audit_trail.events_per_user: 20",
+        "audit_trail.retention: 15m",
         "journal.worker_limit: 10MB",
         "journal.directory: null",
         "privacy.show_ids: false",

@@ -9,8 +9,8 @@ from session_exporter.errors import ConfigError
 from session_exporter.quantities import DURATION_FORM, SIZE_FORM
 
 SECTIONS = (
-    "expected one of calls, db_sessions, journal, lateness, limits, middleware, privacy, replica, scopes, state, "
-    "stores, tables"
+    "expected one of audit_trail, calls, db_sessions, journal, lateness, limits, middleware, privacy, replica, "
+    "scopes, state, stores, tables"
 )
 
 

@@ -34,6 +34,7 @@ SCHEMA: Final[Mapping[str, Key]] = MappingProxyType(
         "scopes.<name>.idle_timeout": Key("idle_timeout_us", kinds.Duration("200ms", "30d")),
         "scopes.<name>.reuse_target": Key("reuse_target", kinds.Ratio()),
         "scopes.<name>.end_reasons": Key("end_reasons", kinds.Words(END_REASONS)),
+        "scopes.<name>.id_format": Key("id_formats", mappingkinds.IdFormats()),
         "limits.max_tracked_sessions": Key("limits.max_tracked_sessions", kinds.Number(1, 100_000_000)),
         "limits.max_db_session_lifetime": Key("limits.max_db_session_lifetime_us", kinds.Duration("100ms", "1d")),
         "limits.max_incidents": Key("limits.max_incidents", kinds.Number(1, 1_000_000)),
@@ -78,4 +79,4 @@ SCHEMA: Final[Mapping[str, Key]] = MappingProxyType(
         "db_sessions": Key("db_sessions", kinds.Boolean()),
     }
 )
-UNSUPPORTED: Final = frozenset({"per_user", "watch", f"{SCOPE}.id_format"})
+UNSUPPORTED: Final = frozenset({"per_user", "watch"})

@@ -1,10 +1,11 @@
-"""The kinds of value that the sections about hooks have: scopes, columns, values of columns, expected sessions."""
+"""The kinds of value that scopes and hooks have: formats of ids, names, columns and their values, expected sessions."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from session_exporter.core.scopes import DEFAULT_SCOPE, OTHER_SCOPE
+from session_exporter.core.ids import IdFormat, pattern_fault
+from session_exporter.core.scopes import DEFAULT_SCOPE, ID_KINDS, OTHER_SCOPE
 from session_exporter.mappings import EXPECT_SOURCES, Expectation, value_texts
 from session_exporter.yamlkinds import BOOLEANS, Kind, RefusedValueError, Text, written
 from session_exporter.yamlsource import Value
@@ -12,6 +13,9 @@ from session_exporter.yamlsource import Value
 _SCOPE_NAME: Final = re.compile("[a-z][a-z0-9_]{0,63}")
 # Other ways to write a number are not told apart from each other by who reads them.
 _WHOLE_NUMBER: Final = re.compile("0|-?[1-9][0-9]{0,18}")
+# Whose ids begin with the word of their kind when they are unified; a session or a user may be what a thread is.
+_OWN_PREFIX: Final = frozenset({"thread", "run", "request"})
+_PATTERN_CHARS_MAX: Final = 200
 # Longer than the names of any database.
 NAME: Final = Text(200)
 
@@ -29,6 +33,35 @@ class ScopeName(Kind):
         if problem:
             raise RefusedValueError(value, problem)
         return value.text
+
+
+class IdFormats(Kind):
+    """By kind of id, its format; and, by kind of id again, the format that is still tolerated; null for none."""
+
+    form = "mapping of kinds of id to uuid, unified or a regular expression"
+
+    def read(self, value: Value) -> dict[str, IdFormat]:
+        """Read the formats."""
+        found = _entries(value, self.form, (*ID_KINDS, "legacy"))
+        tolerated = found.pop("legacy", None)
+        legacy = _entries(tolerated, self.form, ID_KINDS) if tolerated is not None else {}
+        for kind, entry in legacy.items():
+            if kind not in found:
+                raise RefusedValueError(entry, f"expected a format for {kind} beside the legacy one")
+        before = {kind: _pattern(entry) for kind, entry in legacy.items()}
+        return {
+            kind: IdFormat(_pattern(found[kind]), before.get(kind), kind if kind in _OWN_PREFIX else "")
+            for kind in ID_KINDS
+            if kind in found
+        }
+
+    def show(self, value: Mapping[str, IdFormat]) -> str:
+        """Write the formats."""
+        rows = [f"{kind}: {written(each.pattern)}" for kind, each in value.items()]
+        legacy = [f"{kind}: {written(each.legacy)}" for kind, each in value.items() if each.legacy]
+        if legacy:
+            rows.append(f"legacy: {{{', '.join(legacy)}}}")
+        return f"{{{', '.join(rows)}}}"
 
 
 class Columns(Kind):
@@ -117,6 +150,27 @@ def _pairs(value: Value) -> list[tuple[str, Value]]:
             raise RefusedValueError(entry, problem)
         pairs.append((name, entry))
     return pairs
+
+
+def _entries(value: Value, form: str, names: Collection[str]) -> dict[str, Value]:
+    """The entries of a mapping that has these names only; what is null is not there."""
+    if value.shape not in {"mapping", "null"}:
+        raise RefusedValueError(value, f"expected a {form}, such as {{session: uuid}}")
+    pairs = _pairs(value)
+    for name, entry in pairs:
+        if name not in names:
+            raise RefusedValueError(entry, f"expected its key to be one of {', '.join(names)}")
+    return {name: entry for name, entry in pairs if entry.shape != "null"}
+
+
+def _pattern(value: Value) -> str:
+    text = value.text if value.shape == "text" else ""
+    if not (0 < len(text) <= _PATTERN_CHARS_MAX and text.isprintable()):
+        fault = f"text of 1 to {_PATTERN_CHARS_MAX} characters, all printable (put quotes around it)"
+        raise RefusedValueError(value, f"expected uuid, unified or a regular expression, a {fault}")
+    if fault := pattern_fault(text):
+        raise RefusedValueError(value, f"expected uuid, unified or a regular expression; this one is {fault}")
+    return text
 
 
 def _scalar(value: Value) -> Any:

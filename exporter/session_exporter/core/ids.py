@@ -14,6 +14,7 @@ and counts ASCII digits only.
 """
 
 import re
+import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -21,6 +22,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from uuid import uuid4
 
 from session_exporter.core.events import ID_BYTES_MAX
+from session_exporter.core.expressions import slowness
 from session_exporter.core.idtext import canonical_id, required_id, shown
 
 Verdict: TypeAlias = Literal["canonical", "legacy", "invalid"]
@@ -121,7 +123,10 @@ class IdFormat:
     def __post_init__(self) -> None:
         for pattern in (self.pattern, self.legacy):
             if pattern is not None and pattern not in PRESETS:
-                _compile(pattern)
+                try:
+                    _compile(pattern)
+                except ValueError as error:
+                    raise ValueError(f"id format {shown(pattern)} is {error}") from error
         if self.kind:
             _prefix(self.kind)
 
@@ -217,6 +222,25 @@ def same_generation(thread: object, run: object, request: object) -> bool:
     return len({parsed.generation for parsed in map(parse_id, (thread, run, request)) if parsed}) == 1
 
 
+def pattern_fault(pattern: str) -> str:
+    """Say what makes a pattern unfit for ids that strangers choose; `""` when nothing does.
+
+    Beyond what `IdFormat` refuses: an expression that is slow on some texts, or that Python calls ambiguous.
+    """
+    if pattern in PRESETS:
+        return ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)
+            _compile(pattern)
+            slow = slowness(pattern)
+    except FutureWarning as warning:
+        return f"ambiguous: {warning}"
+    except ValueError as error:
+        return str(error)
+    return f"slow on some ids: {slow}" if slow else ""
+
+
 def shape_of(id_: object) -> str:
     """Describe the format of an id without telling the id.
 
@@ -262,11 +286,11 @@ def _is_harmless(id_: str) -> bool:
 def _compile(pattern: str) -> re.Pattern[str]:
     # A bare word is a misspelt preset ("unifed") and not an expression; it would make every id invalid.
     if _BARE_WORD.match(pattern):
-        raise ValueError(f"id format {shown(pattern)} is neither a preset ({', '.join(PRESETS)}) nor an expression")
+        raise ValueError(f"neither a preset ({', '.join(PRESETS)}) nor an expression")
     try:
         return re.compile(pattern, re.ASCII)  # re keeps what it compiled
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"id format {shown(pattern)} is no regular expression: {error}") from error
+    except (re.error, ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"no regular expression: {error}") from error
 
 
 def _checked_ms(now_ms: int | None) -> int:

@@ -1,0 +1,101 @@
+"""Formats of ids in the configuration: what must not be declared, and the words in which each mistake is named."""
+
+import re
+
+import pytest
+
+from session_exporter.config import parse
+from session_exporter.core.ids import IdFormat
+from session_exporter.errors import ConfigError
+
+FORMATS = "expected a mapping of kinds of id to uuid, unified or a regular expression, such as {session: uuid}"
+PATTERN = "expected uuid, unified or a regular expression"
+TEXT = f"{PATTERN}, a text of 1 to 200 characters, all printable (put quotes around it)"
+SEVERAL_WAYS = "a repetition repeats what can match the same characters in several ways"
+UNTERMINATED = "missing ), unterminated subpattern at position 1"
+
+MISTAKES = {
+    "no mapping": ("uuid", "id_format", f"value uuid: {FORMATS}"),
+    "legacy without kinds": ("{thread: uuid, legacy: '^t-'}", "id_format.legacy", f"value '^t-': {FORMATS}"),
+    "unknown kind": (
+        "{thraed: uuid}",
+        "id_format.thraed",
+        "value uuid: expected its key to be one of session, user, thread, run, request, legacy",
+    ),
+    "unknown kind of legacy": (
+        "{thread: uuid, legacy: {legacy: uuid}}",
+        "id_format.legacy.legacy",
+        "value uuid: expected its key to be one of session, user, thread, run, request",
+    ),
+    "the same kind twice": (
+        "{run: uuid, run: uuid}",
+        "id_format.run",
+        "value uuid: duplicate key: expected once, but line 3 has it too",
+    ),
+    "legacy alone": (
+        "{session: uuid, legacy: {thread: '^t-'}}",
+        "id_format.legacy.thread",
+        "value '^t-': expected a format for thread beside the legacy one",
+    ),
+    "legacy beside null": (
+        "{thread: null, legacy: {thread: '^t-'}}",
+        "id_format.legacy.thread",
+        "value '^t-': expected a format for thread beside the legacy one",
+    ),
+    "number": ("{session: 5}", "id_format.session", f"value 5: {TEXT}"),
+    "mapping": ("{session: {a: b}}", "id_format.session", f"value a mapping: {TEXT}"),
+    "empty": ("{session: ''}", "id_format.session", f"value '': {TEXT}"),
+    "unprintable": ('{session: "^a\\n"}', "id_format.session", rf"value '^a\n': {TEXT}"),
+    "too long": (f"{{session: '{'-' * 201}'}}", "id_format.session", f"value '{'-' * 60}…': {TEXT}"),
+    "misspelt preset": (
+        "{session: uid}",
+        "id_format.session",
+        f"value uid: {PATTERN}; this one is neither a preset (uuid, unified) nor an expression",
+    ),
+    "no expression": (
+        "{session: '^(u-'}",
+        "id_format.session",
+        f"value '^(u-': {PATTERN}; this one is no regular expression: missing ), unterminated subpattern at position 1",
+    ),
+    "no expression for ASCII": (
+        "{session: '(?u)^u-'}",
+        "id_format.session",
+        f"value '(?u)^u-': {PATTERN}; this one is no regular expression: ASCII and UNICODE flags are incompatible",
+    ),
+    "no legacy expression": (
+        "{session: uuid, legacy: {session: '*'}}",
+        "id_format.legacy.session",
+        f"value '*': {PATTERN}; this one is no regular expression: nothing to repeat at position 0",
+    ),
+    "ambiguous expression": (
+        "{session: '^[[a]'}",
+        "id_format.session",
+        f"value '^[[a]': {PATTERN}; this one is ambiguous: Possible nested set at position 2",
+    ),
+    "slow expression": (
+        "{session: '^([a-z]+-?)*$'}",
+        "id_format.session",
+        f"value '^([a-z]+-?)*$': {PATTERN}; this one is slow on some ids: {SEVERAL_WAYS}",
+    ),
+}
+
+
+@pytest.mark.parametrize(("formats", "path", "problem"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_named_with_file_line_key_and_what_was_expected(formats: str, path: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(f'f.yml:3: scopes.a.{path}: {problem}')}$"):
+        parse(f"scopes:\n  a:\n    id_format: {formats}", "f.yml")
+
+
+@pytest.mark.parametrize("pattern", ["uuid", "unified", "^u-[0-9]+$", "it's", "- x", "no-", "{a}", r"^\d{3}:\S"])
+def test_what_is_described_can_be_read_again(pattern: str) -> None:
+    quoted = "'" + pattern.replace("'", "''") + "'"
+    rules = parse(f"scopes: {{a: {{id_format: {{run: {quoted}, legacy: {{run: {quoted}}}}}}}}}", "f.yml").scopes["a"]
+    assert rules.id_formats == {"run": IdFormat(pattern, legacy=pattern, kind="run")}
+    config = parse(f"scopes: {{a: {{id_format: {{run: {quoted}, legacy: {{run: {quoted}}}}}}}}}", "f.yml")
+    [described] = [line for line in config.describe() if line.startswith("scopes.a.id_format: ")]
+    assert parse(f"scopes: {{a: {{{described.removeprefix('scopes.a.')}}}}}", "f.yml").scopes["a"] == rules
+
+
+def test_no_hostile_id_keeps_an_accepted_expression_busy() -> None:
+    rules = parse(r"scopes: {a: {id_format: {session: '^.*[a-z_]+-x$', legacy: {session: '.*-y$'}}}}", "f.yml").scopes
+    assert rules["a"].id_formats["session"].classify("a" * 256) == "invalid"
