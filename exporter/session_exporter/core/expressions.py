@@ -19,8 +19,9 @@ WAYS_BITS_MAX: Final = 16
 _OTHERS: Final = 128  # stands for every character that is not ASCII
 _CHARACTERS: Final = frozenset(range(_OTHERS + 1))
 _CLASSES: Final = {
-    name: frozenset(code for code in range(_OTHERS) if re.match(pattern, chr(code), re.ASCII))
-    for name, pattern in (("DIGIT", r"\d"), ("SPACE", r"\s"), ("WORD", r"\w"))
+    "DIGIT": frozenset(b"0123456789"),
+    "SPACE": frozenset(b" \t\n\r\f\v"),
+    "WORD": frozenset(code for code in range(_OTHERS) if chr(code).isalnum() or chr(code) == "_"),
 }
 _REPETITIONS: Final = frozenset({"MAX_REPEAT", "MIN_REPEAT"})
 _ASSERTIONS: Final = frozenset({"ASSERT", "ASSERT_NOT"})
