@@ -55,6 +55,9 @@ class FakeService:
         self._answer("incidents", wanted, wanted["scope"])
         return [{"id": "d-1f3a9c0b2e"}]
 
+    async def lookups(self, **wanted: Any) -> dict[str, Any]:
+        return self._answer("lookups", wanted, wanted["scope"])
+
     async def hooks(self) -> dict[str, Any]:
         return self._answer("hooks", None, None)
 

@@ -13,6 +13,7 @@ LINKED = [
     "/-/ready",
     "/api/v1/summary",
     "/api/v1/incidents",
+    "/api/v1/lookups",
     "/api/v1/hooks",
     "/api/v1/db-sessions",
 ]

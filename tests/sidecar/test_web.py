@@ -21,6 +21,7 @@ READABLE = [
     "/-/ready",
     "/api/v1/summary",
     "/api/v1/incidents",
+    "/api/v1/lookups",
     "/api/v1/hooks",
     "/api/v1/db-sessions",
 ]
@@ -138,6 +139,15 @@ def test_parameters_reach_the_service(site: Any) -> None:
     assert site.service.asked == [("incidents", wanted)]
 
 
+def test_parameters_of_lookups_reach_the_service(site: Any) -> None:
+    assert site.request("/api/v1/lookups").status == 200
+    assert site.request("/api/v1/lookups?since=2h&scope=default&limit=5").status == 200
+    assert site.service.asked == [
+        ("lookups", {"since_s": 3600.0, "scope": None, "limit": 100}),
+        ("lookups", {"since_s": 7200.0, "scope": "default", "limit": 5}),
+    ]
+
+
 @pytest.mark.parametrize(
     ("target", "parts"),
     [
@@ -145,6 +155,9 @@ def test_parameters_reach_the_service(site: Any) -> None:
         ("/api/v1/summary?kind=context_loss", ("'kind'", "since, scope")),
         ("/api/v1/incidents?limit=0", ("limit", "'0'", "1 to 1000")),
         ("/api/v1/incidents?cause=x", ("cause", "'x'", "same_request")),
+        ("/api/v1/lookups?limit=1001", ("limit", "'1001'", "1 to 1000")),
+        ("/api/v1/lookups?since=32d", ("since", "'32d'", "1s to 31d")),
+        ("/api/v1/lookups?kind=context_loss", ("'kind'", "since, scope, limit")),
         ("/api/v1/hooks?a=1", ("'a'", "none")),
         ("/api/v1/db-sessions?since=1h", ("'since'", "none")),
     ],
@@ -159,7 +172,7 @@ def test_a_wrong_parameter_is_refused_before_the_service_is_asked(
 
 
 def test_a_scope_that_nobody_knows_is_not_found(site: Any) -> None:
-    for document in ("summary", "incidents"):
+    for document in ("summary", "incidents", "lookups"):
         answer = site.request(f"/api/v1/{document}?scope=nope")
         assert answer.status == 404
         assert "'nope'" in answer.error

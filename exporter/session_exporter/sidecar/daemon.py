@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from session_exporter._version import __version__
 from session_exporter.config import Config
 from session_exporter.errors import SessionExporterError
-from session_exporter.sidecar import alarms, summary, web
+from session_exporter.sidecar import alarms, lookups, summary, web
 from session_exporter.sidecar.engine import Engine
 from session_exporter.sidecar.heap import give_back_large_blocks
 from session_exporter.sidecar.snapshot import Snapshot
@@ -137,6 +137,11 @@ class Daemon:
         """Return the newest incidents."""
         read = partial(summary.read_incidents, self._options.state_directory, since_s=since_s, scope=scope)
         return await asyncio.to_thread(read, kind=kind, cause=cause, limit=limit, now_us=_now_us())
+
+    async def lookups(self, *, since_s: float, scope: str | None, limit: int) -> dict[str, Any]:
+        """Rank where sessions are looked up."""
+        read = partial(lookups.read_lookups, self._options.state_directory, since_s=since_s, scope=scope, limit=limit)
+        return await asyncio.to_thread(read, now_us=_now_us())
 
     async def hooks(self) -> dict[str, Any]:
         """Return which hooks are installed in which workers."""

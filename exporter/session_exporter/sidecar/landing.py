@@ -19,6 +19,7 @@ _VERDICTS: Final[Mapping[bool | None, str]] = {
 _LINKS: Final = {
     "/api/v1/summary": "summary of the last hour",
     "/api/v1/incidents": "incidents of the last hour",
+    "/api/v1/lookups": "lookups of the last hour",
     "/api/v1/hooks": "hooks",
     "/api/v1/db-sessions": "database sessions",
     "/-/healthy": "healthy",

@@ -31,8 +31,9 @@ CREATE TABLE incidents (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE
 CREATE INDEX incidents_by_time ON incidents (at_us);
 CREATE INDEX incidents_by_user ON incidents (user);
 CREATE INDEX incidents_by_other_user ON incidents (other_user);
-CREATE TABLE lookups (hour INTEGER, scope TEXT, sites TEXT, lookups INTEGER NOT NULL, redundant INTEGER NOT NULL,
-    PRIMARY KEY (hour, scope, sites)) WITHOUT ROWID;
+CREATE TABLE places (number INTEGER PRIMARY KEY, sites TEXT NOT NULL);
+CREATE TABLE lookups (hour INTEGER, scope TEXT, place INTEGER, first INTEGER, lookups INTEGER NOT NULL,
+    PRIMARY KEY (hour, scope, place, first)) WITHOUT ROWID;
 """
 # From the version before each to it.
 _UPGRADES: Final = {
@@ -41,8 +42,9 @@ ALTER TABLE incidents ADD COLUMN user TEXT NOT NULL DEFAULT '';
 ALTER TABLE incidents ADD COLUMN other_user TEXT NOT NULL DEFAULT '';
 CREATE INDEX incidents_by_user ON incidents (user);
 CREATE INDEX incidents_by_other_user ON incidents (other_user);
-CREATE TABLE lookups (hour INTEGER, scope TEXT, sites TEXT, lookups INTEGER NOT NULL, redundant INTEGER NOT NULL,
-    PRIMARY KEY (hour, scope, sites)) WITHOUT ROWID;
+CREATE TABLE places (number INTEGER PRIMARY KEY, sites TEXT NOT NULL);
+CREATE TABLE lookups (hour INTEGER, scope TEXT, place INTEGER, first INTEGER, lookups INTEGER NOT NULL,
+    PRIMARY KEY (hour, scope, place, first)) WITHOUT ROWID;
 """,
 }
 

@@ -32,6 +32,9 @@ class Service(Protocol):
     ) -> list[dict[str, Any]]:
         """Return at most `limit` incidents, newest first; KeyError when no scope is called `scope`."""
 
+    async def lookups(self, *, since_s: float, scope: str | None, limit: int) -> dict[str, Any]:
+        """Rank where sessions are looked up, `limit` places of each scope; KeyError as above."""
+
     async def hooks(self) -> dict[str, Any]:
         """Return which hooks are installed in which workers."""
 

@@ -18,7 +18,7 @@ from session_exporter.core.scopes import Limits
 from session_exporter.core.totals import LedgerTotals
 from session_exporter.errors import StateError
 from session_exporter.journal.ownership import Ownership
-from session_exporter.sidecar import schema
+from session_exporter.sidecar import lookups, schema
 from session_exporter.sidecar.records import ExporterState, Identity, T, read_meta
 
 SHARED_DIRECTORY: Final = Path("/var/lib/session-exporter")
@@ -195,7 +195,7 @@ class State:
         return totals
 
     def forget_old(self, now_us: int) -> bool:
-        """Forget known ids and minutes that are too old or too many, a bounded number at a time.
+        """Forget known ids, minutes and lookups that are too old or too many, a bounded number of ids at a time.
 
         Returns:
             Whether all is forgotten that should be; when not, there is more for the next call.
@@ -219,6 +219,7 @@ class State:
             ).rowcount
             connection.execute("DELETE FROM incidents WHERE at_us < ?", (now_us - self.limits.incident_retention_us,))
             connection.execute("DELETE FROM minutes WHERE minute < ?", (now_us // 60_000_000 - MINUTES_KEPT,))
+            lookups.forget(connection, now_us - MINUTES_KEPT * 60_000_000)
         self._known_count -= gone
         return gone < FORGET_ROWS
 
@@ -257,6 +258,8 @@ class State:
         connection.executemany(
             "INSERT INTO minutes VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count", counts
         )
+        if changes.lookups:
+            lookups.store(connection, changes.lookups)
         if changes.incidents:
             rows = (
                 (

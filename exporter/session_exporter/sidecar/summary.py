@@ -33,10 +33,10 @@ def read_summary(state_directory: Path, *, since_s: float, scope: str | None, no
         StateError: There is no state, or it cannot be read.
         KeyError: No scope is called `scope`.
     """
-    with _reading(state_directory) as connection:
+    with reading(state_directory) as connection:
         totals = read_meta(connection, "totals", LedgerTotals) or LedgerTotals()
         exporter = read_meta(connection, "exporter", ExporterState) or ExporterState()
-        names = _selected(totals, scope)
+        names = selected(totals, scope)
         rows = _minutes(connection, names, now_us - int(since_s * 1e6))
     rules = {each.name: each for each in exporter.rules}
     windows = {name: window_of(counts for _, place, counts in rows if place == name) for name in names}
@@ -80,8 +80,8 @@ def read_incidents(
         StateError: There is no state, or it cannot be read.
         KeyError: No scope is called `scope`.
     """
-    with _reading(state_directory) as connection:
-        _selected(read_meta(connection, "totals", LedgerTotals) or LedgerTotals(), scope)
+    with reading(state_directory) as connection:
+        selected(read_meta(connection, "totals", LedgerTotals) or LedgerTotals(), scope)
         wanted = {"scope": scope, "kind": kind, "cause": cause}
         chosen = {column: value for column, value in wanted.items() if value is not None}
         conditions = " AND ".join(["at_us >= ?", *(f"{column} = ?" for column in chosen)])
@@ -99,7 +99,7 @@ def read_hooks(state_directory: Path) -> list[dict[str, Any]]:
     Raises:
         StateError: There is no state, or it cannot be read.
     """
-    with _reading(state_directory) as connection:
+    with reading(state_directory) as connection:
         exporter = read_meta(connection, "exporter", ExporterState) or ExporterState()
     return [{**hook, "started_at": iso(hook["started_at_us"])} for hook in exporter.hooks]
 
@@ -110,7 +110,7 @@ def read_db_sessions(state_directory: Path, *, now_us: int) -> list[dict[str, An
     Raises:
         StateError: There is no state, or it cannot be read.
     """
-    with _reading(state_directory) as connection:
+    with reading(state_directory) as connection:
         uses = read_meta(connection, "db_uses", list[DbUse]) or []
     return [told for use in reversed(uses) if (told := _db_session(use, now_us)) is not None]
 
@@ -170,7 +170,7 @@ def iso(at_us: int) -> str:
     return (_EPOCH + timedelta(microseconds=at_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-class _reading:  # noqa: N801 - reads as a statement
+class reading:  # noqa: N801 - reads as a statement
     """One consistent view of the state; every failure is a StateError."""
 
     def __init__(self, directory: Path) -> None:
@@ -187,7 +187,12 @@ class _reading:  # noqa: N801 - reads as a statement
             raise StateError(f"{self._directory}: {error}; expected a readable state") from error
 
 
-def _selected(totals: LedgerTotals, scope: str | None) -> list[str]:
+def selected(totals: LedgerTotals, scope: str | None) -> list[str]:
+    """The scope that was asked for, or all of them.
+
+    Raises:
+        KeyError: No scope has this name.
+    """
     if scope is None:
         return list(totals.scopes)
     if scope not in totals.scopes:

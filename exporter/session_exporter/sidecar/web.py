@@ -86,6 +86,7 @@ class _Endpoints:
             "/-/ready": self.ready,
             "/api/v1/summary": self.summary,
             "/api/v1/incidents": self.incidents,
+            "/api/v1/lookups": self.lookups,
             "/api/v1/hooks": self.hooks,
             "/api/v1/db-sessions": self.db_sessions,
         }
@@ -148,6 +149,11 @@ class _Endpoints:
 
     async def _incidents(self, **wanted: Any) -> dict[str, Any]:
         return {"incidents": await self._service.incidents(**wanted)}
+
+    async def lookups(self, request: web.Request) -> web.Response:
+        query = queries.only(request.query, ("since", "scope", "limit"))
+        since_s, scope, limit = queries.since_s(query), queries.scope(query), queries.limit(query)
+        return await _answer(self._service.lookups(since_s=since_s, scope=scope, limit=limit), scope)
 
     async def hooks(self, request: web.Request) -> web.Response:
         queries.only(request.query, ())
