@@ -1,10 +1,11 @@
 """Where redundant lookups come from: kept by the hour in the state, ranked from it, whether or not a sidecar runs."""
 
-import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from session_exporter._version import __version__
 from session_exporter.core.lookups import (
@@ -16,6 +17,7 @@ from session_exporter.core.lookups import (
     LookupCount,
     Pairs,
     Ranked,
+    Sites,
     folded,
     ranked,
 )
@@ -28,13 +30,15 @@ from session_exporter.sidecar.summary import iso, reading, selected
 ROWS_MAX: Final = 100_000
 _ENDLESS: Final = 2**62
 
+_decode: Final = msgspec.json.Decoder(list[str]).decode
+
 
 def store(connection: sqlite3.Connection, counts: Iterable[LookupCount]) -> None:
     """Add what a commit counted; to be called within its transaction."""
     counts = list(counts)
     connection.executemany(
         "INSERT OR IGNORE INTO places VALUES (?, ?)",
-        {each.place: json.dumps(each.sites) for each in counts if each.place != OTHER}.items(),
+        {each.place: _encoded(each.sites) for each in counts if each.place != OTHER}.items(),
     )
     rows = ((each.hour, each.scope, each.place, each.first, each.lookups) for each in counts)
     connection.executemany(
@@ -53,6 +57,11 @@ def forget(connection: sqlite3.Connection, before_us: int) -> None:
     if gone:
         used = "SELECT place FROM lookups UNION SELECT first FROM lookups"
         connection.execute(f"DELETE FROM places WHERE number NOT IN ({used})")  # noqa: S608 - stands above
+
+
+def _encoded(sites: Sites) -> str:
+    """A JSON array; what is no Unicode, as in names that the file system cannot decode, is written out."""
+    return msgspec.json.encode([each.encode("utf-8", "backslashreplace").decode() for each in sites]).decode()
 
 
 def _fold(connection: sqlite3.Connection, hour: int, scope: str) -> None:
@@ -161,7 +170,7 @@ def _texts(connection: sqlite3.Connection, from_hour: int) -> dict[int, list[str
     """The call sites of all places since an hour, by number."""
     used = " UNION ".join(f"SELECT {column} FROM lookups WHERE hour >= ?1" for column in ("place", "first"))  # noqa: S608 - stands above
     rows = connection.execute(f"SELECT number, sites FROM places WHERE number IN ({used})", (from_hour,))  # noqa: S608
-    return {number: json.loads(sites) for number, sites in rows}
+    return {number: _decode(sites) for number, sites in rows}
 
 
 def _ranking(pairs: Pairs, texts: Mapping[int, list[str]], limit: int) -> dict[str, Any]:
