@@ -12,6 +12,7 @@ from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.scopes import Limits, ScopeRules
 from session_exporter.core.tally import Listener
 from session_exporter.core.totals import LedgerTotals, ScopeTotals
+from session_exporter.core.trail import Trail
 
 SECOND = 1_000_000
 START = 1_800_000_000 * SECOND
@@ -47,6 +48,7 @@ class Book:
         show_ids: Incidents and labels show ids as they are.
         totals: The counts to go on from.
         listener: Told every verdict.
+        trail: Incidents are told with what led to them.
         rules: Of the scope `chat`.
     """
 
@@ -58,6 +60,7 @@ class Book:
         show_ids: bool = True,
         totals: LedgerTotals | None = None,
         listener: Listener | None = None,
+        trail: bool = False,
         **rules: Any,
     ) -> None:
         self.memory = Memory()
@@ -70,6 +73,7 @@ class Book:
             lateness_us=LATENESS_S * SECOND,
             totals=totals,
             listener=listener,
+            trail=Trail(self.names, limits or Limits()) if trail else None,
         )
         self.incidents: list[Incident] = []
 

@@ -109,6 +109,7 @@ def take_changes(ledger: Ledger) -> Changes:
     judges = ledger.judges.values()
     if ledger.trail is not None:
         ledger.trail.tell()
+        ledger.trail.forget(ledger.watermark_us)
     for judge in judges:
         judge.tally.settle()
     ledger.totals.tracked_sessions = sum(len(judge.people.sessions) for judge in judges)

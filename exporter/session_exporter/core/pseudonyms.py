@@ -28,11 +28,12 @@ class Pseudonyms(dict[str, bytes]):
     def __missing__(self, identifier: str) -> bytes:
         if len(self) >= self._memo_max:
             self.clear()
-        digest = self._digest(identifier)
+        digest = self.digest(identifier)
         self[identifier] = digest
         return digest
 
-    def _digest(self, identifier: str) -> bytes:
+    def digest(self, identifier: str) -> bytes:
+        """The digest of an id, computed without being remembered; empty for an empty id. Any thread may call."""
         if not identifier:
             return b""
         encoded = identifier.encode("utf-8", "surrogatepass")
@@ -44,7 +45,7 @@ class Pseudonyms(dict[str, bytes]):
 
     def keyed_user(self, user: bytes, key: str) -> bytes:
         """The timeline of a user on one device, app or thread: `user` and `key` under one digest."""
-        return self._digest(f"{user.hex()}/{key}")
+        return self.digest(f"{user.hex()}/{key}")
 
     def label(self, prefix: str, identifier: bytes) -> str:
         """What people are shown, such as `u:3f9a0c41be77`; `""` for an id that is not known."""

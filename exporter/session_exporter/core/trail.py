@@ -1,11 +1,31 @@
-"""The newest events of all users, kept for a while: what tells the story of an incident."""
+"""The newest events of all users, kept for a while: what tells the story of an incident.
 
-from collections.abc import Sequence
+Taking events in costs next to nothing: whole batches are kept as they come, and whole batches leave. They are looked at
+only when an incident waits to be told, and then the ids of each batch are hashed once, whatever comes after. Two
+commits may be a quarter of a million events apart: before events leave, the incidents are told that may need them.
 
+One thread at a time may call.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from session_exporter.core.batches import Batch, Batches, Hashes, Index
 from session_exporter.core.events import Event, Writer
 from session_exporter.core.incidents import Incident
 from session_exporter.core.pseudonyms import Pseudonyms
-from session_exporter.core.scopes import Limits
+from session_exporter.core.recollection import Recollection, Remembered, is_noise
+from session_exporter.core.scopes import Limits, ScopeRules
+from session_exporter.core.vicinity import Errors, Hit, Vicinity
+
+# Some 450 bytes each.
+EVENTS_MAX: Final = 100_000
+# So many leave at once when incidents had to be told because there was no more room: that costs a pass over all.
+SHED: Final = EVENTS_MAX // 4
+# What a clean stop hands on to the next start.
+KEPT_MAX: Final = 20_000
+_PIECE: Final = 1000
 
 
 class Trail:
@@ -18,16 +38,127 @@ class Trail:
 
     def __init__(self, names: Pseudonyms, limits: Limits) -> None:
         self._names = names
-        self._limits = limits
-        self._wanted: list[Incident] = []
+        self._recollection = Recollection(names)
+        self._windows_us: dict[str, int] = {}
+        self._batches = Batches()
+        self._settled = 0
+        self.limit(limits)
+
+    @property
+    def count(self) -> int:
+        """How many events are remembered."""
+        return len(self._batches)
+
+    def limit(self, limits: Limits) -> None:
+        """Go on under other limits."""
+        self._per_user = limits.trail_events_per_user
+        self._retention_us = limits.trail_retention_us
+        self._wanted: deque[Incident] = deque(maxlen=limits.max_incidents)
+        if not self._per_user:
+            self._batches.clear()
+
+    def declare(self, rules: Mapping[str, ScopeRules]) -> None:
+        """Learn which scopes there are; ids of sessions in all others are digested with the name of their scope."""
+        self._windows_us = {name: each.duplicate_window_us for name, each in rules.items()}
+        self._recollection = Recollection(self._names, rules)
+        for batch in self._batches:
+            batch.forget_index()
 
     def add(self, events: Sequence[Event], writer: Writer) -> None:
-        """Remember events of one writer."""
+        """Remember events of one writer, in a sequence that nobody changes any more."""
+        if events and self._per_user:
+            self._batches.append(events[-EVENTS_MAX:] if len(events) > EVENTS_MAX else events, writer)
+            if len(self._batches) > EVENTS_MAX:
+                self._make_room()
 
     def want(self, incident: Incident) -> None:
         """Have an incident told with the next `tell`."""
-        self._wanted.append(incident)
+        if self._per_user:
+            self._wanted.append(incident)
 
     def tell(self) -> None:
         """Add to each incident that was wanted what is remembered of its users and sessions."""
+        if not self._wanted:
+            return
+        vicinity = Vicinity(self._wanted, self._per_user, self._retention_us)
+        hashes = Hashes(self._names)
+        for batch in self._batches:
+            batch.index(hashes, self._recollection)
+            _collect(batch, batch.users, vicinity.users)
+            _collect(batch, batch.sessions, vicinity.sessions)
+        vicinity.sort()
+        self._add_timelines(vicinity)
+        self._add_errors(Errors(self._names, self._windows_us))
         self._wanted.clear()
+
+    def forget(self, now_us: int) -> None:
+        """Forget the batches that were over before the retention."""
+        self._batches.forget_before(now_us - self._retention_us)
+
+    # A sidecar that goes on from its last commit reads again what came after it.
+
+    def settle(self) -> None:
+        """Note that what was added so far is committed, and will not be added again."""
+        self._settled = self._batches.added
+
+    def roll_back(self) -> None:
+        """Forget what was added, and what was wanted, since `settle`."""
+        self._wanted.clear()
+        self._batches.forget_from(self._settled)
+
+    def kept(self) -> list[Remembered]:
+        """What a clean stop hands on to the next start: the newest events, oldest first."""
+        newest: list[Remembered] = []
+        for batch in reversed(self._batches):
+            events = [event for event in batch.events if not is_noise(event)]
+            newest.extend(self._remembered(event, batch.writer) for event in reversed(events))
+            if len(newest) >= KEPT_MAX:
+                break
+        return newest[:KEPT_MAX][::-1]
+
+    def restore(self, events: Sequence[Remembered]) -> None:
+        """Take over what was handed on; before anything is added."""
+        for start in range(0, len(events) if self._per_user else 0, _PIECE):
+            self._batches.append(events[start : start + _PIECE], Writer(""))
+
+    def _make_room(self) -> None:
+        most = EVENTS_MAX
+        if self._wanted:
+            self.tell()
+            most -= SHED
+        self._batches.shrink(most)
+
+    def _add_timelines(self, vicinity: Vicinity) -> None:
+        finder = self._batches.finder()
+        # One event may be told with many incidents, and is turned into a document once.
+        told: dict[int, dict[str, Any]] = {}
+        for incident in self._wanted:
+            orders = vicinity.around(incident)
+            for order in orders:
+                if order not in told:
+                    told[order] = self._recollection.told(self._remembered(*finder[order]))
+            incident.detail["timeline"] = [told[order] for order in orders]
+
+    def _add_errors(self, errors: Errors) -> None:
+        begin_us, end_us = errors.span_us(self._wanted)
+        for batch in self._batches:
+            for index in batch.troubles:
+                if begin_us <= batch.events[index].at_us <= end_us:
+                    errors.add(batch.number + index, self._remembered(batch.events[index], batch.writer))
+        errors.sort()
+        for incident in self._wanted:
+            error = errors.before(incident)
+            if error is not None:
+                incident.detail["db_error"] = self._recollection.told_error(error, incident.at_us)
+
+    def _remembered(self, event: Event | Remembered, writer: Writer) -> Remembered:
+        return event if isinstance(event, Remembered) else self._recollection.of(event, writer)
+
+
+def _collect(batch: Batch, hashes: Index, wanted: dict[int, list[Hit]]) -> None:
+    # Most batches have nothing to do with any incident; that takes no step of the interpreter for each event.
+    if wanted.keys().isdisjoint(hashes):
+        return
+    for index, value in enumerate(hashes):
+        if value in wanted and not is_noise(event := batch.events[index]):
+            wanted[value].append(Hit(event.at_us, batch.number + index, batch.users[index]))

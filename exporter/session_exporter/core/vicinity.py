@@ -1,0 +1,144 @@
+"""What happened around incidents: collected in one pass over the events, then chosen for each incident."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import NamedTuple, TypeAlias
+
+from session_exporter.core.incidents import Incident
+from session_exporter.core.pseudonyms import Pseudonyms
+from session_exporter.core.recollection import Remembered
+
+
+class Hit(NamedTuple):
+    """An event that an incident may be told with.
+
+    Attributes:
+        at_us: Event time.
+        order: Its number among all that were ever added.
+        user: Hash of its user's digest; 0 when not known.
+    """
+
+    at_us: int
+    order: int
+    user: int
+
+
+Hits: TypeAlias = list[Hit]
+
+
+class Vicinity:
+    """Collects what happened around incidents.
+
+    Args:
+        incidents: All that are waiting to be told.
+        events_per_user: Of each user of an incident, and of all others that had to do with its sessions, so many
+            events are chosen.
+        reach_us: Nothing is chosen that is further away from the incident; microseconds.
+
+    Attributes:
+        users: By the hash of a wanted user's digest, the user's events.
+        sessions: By the hash of a wanted session's digest, the session's events.
+    """
+
+    def __init__(self, incidents: Iterable[Incident], events_per_user: int, reach_us: int) -> None:
+        self._incidents = list(incidents)
+        self._count = events_per_user
+        self._reach_us = reach_us
+        self.users: dict[int, Hits] = {hash(user): [] for each in self._incidents for user in each.users if user}
+        self.sessions: dict[int, Hits] = {
+            hash(session): [] for each in self._incidents for session in each.sessions if session
+        }
+
+    def sort(self) -> None:
+        """Bring what was collected into the order of time."""
+        for hits in (*self.users.values(), *self.sessions.values()):
+            hits.sort()
+
+    def around(self, incident: Incident) -> list[int]:
+        """The order numbers of the events to tell an incident with, in the order of time; after `sort`."""
+        found: set[Hit] = set()
+        for hits in self._hits_of(incident):
+            found.update(nearest(hits, incident.at_us, self._count))
+        own = {hash(user) for user in incident.users if user}
+        groups: dict[int, Hits] = {}
+        for hit in sorted(found):
+            if abs(hit.at_us - incident.at_us) <= self._reach_us:
+                groups.setdefault(hit.user if hit.user in own else 0, []).append(hit)
+        chosen = [hit for group in groups.values() for hit in nearest(group, incident.at_us, self._count)]
+        return [hit.order for hit in sorted(chosen)]
+
+    def _hits_of(self, incident: Incident) -> Iterable[Hits]:
+        yield from (self.users[hash(user)] for user in incident.users if user)
+        yield from (self.sessions[hash(session)] for session in incident.sessions if session)
+
+
+class Errors:
+    """Collects database errors, and finds the one that came before an incident.
+
+    Args:
+        names: For the labels of requests.
+        windows_us: By scope, for how long before an incident an error counts; microseconds.
+    """
+
+    def __init__(self, names: Pseudonyms, windows_us: Mapping[str, int]) -> None:
+        self._names = names
+        self._windows_us = windows_us
+        self._by_mark: dict[int | str, list[tuple[int, int, Remembered]]] = {}
+
+    def span_us(self, incidents: Iterable[Incident]) -> tuple[int, int]:
+        """From when to when an error can have come before any of the incidents."""
+        spans = [(self._begin_us(each), each.at_us) for each in incidents]
+        return min(begin_us for begin_us, _ in spans), max(end_us for _, end_us in spans)
+
+    def add(self, order: int, event: Remembered) -> None:
+        """Collect the error that is of this order among all events."""
+        evidence = event.evidence
+        for mark in (self._names.label("r", evidence.request), evidence.trace.hex(), hash(event.user)):
+            if mark:
+                self._by_mark.setdefault(mark, []).append((event.at_us, order, event))
+
+    def sort(self) -> None:
+        """Bring what was collected into the order of time."""
+        for found in self._by_mark.values():
+            found.sort(key=itemgetter(0, 1))
+
+    def before(self, incident: Incident) -> Remembered | None:
+        """The latest error of the same request, trace or user in the window before an incident; after `sort`."""
+        newest = [
+            found[index - 1]
+            for mark in _marks(incident)
+            if (found := self._by_mark.get(mark)) is not None
+            and (index := bisect_right(found, incident.at_us, key=itemgetter(0)))
+            and found[index - 1][0] >= self._begin_us(incident)
+        ]
+        return max(newest, key=itemgetter(0, 1))[2] if newest else None
+
+    def _begin_us(self, incident: Incident) -> int:
+        return incident.at_us - self._windows_us.get(incident.scope, 0)
+
+
+def nearest(hits: Sequence[Hit], at_us: int, count: int) -> list[Hit]:
+    """The `count` hits nearest to a time; of the same distance the earlier one, of one time the one recorded nearest.
+
+    Args:
+        hits: In the order of time.
+        at_us: That time.
+        count: How many at most.
+    """
+    middle = bisect_right(hits, at_us, key=itemgetter(0))
+    candidates = hits[max(middle - count, 0) : middle + count]
+    return sorted(candidates, key=lambda hit: _distance(hit, at_us))[:count]
+
+
+def _distance(hit: Hit, at_us: int) -> tuple[int, bool, int]:
+    is_after = hit.at_us > at_us
+    return abs(hit.at_us - at_us), is_after, hit.order if is_after else -hit.order
+
+
+def _marks(incident: Incident) -> set[int | str]:
+    """What tells the requests, traces and users of an incident: labels, hexadecimal texts, and hashes of digests."""
+    detail = incident.detail
+    places = [detail, *detail.get("creates", ())]
+    texts = {each.get(name, "") for each in places for name in ("request", "trace")}
+    return {*(text for text in texts if text), *(hash(user) for user in incident.users if user)}
