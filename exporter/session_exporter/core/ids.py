@@ -22,7 +22,6 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from uuid import uuid4
 
 from session_exporter.core.events import ID_BYTES_MAX
-from session_exporter.core.expressions import slowness
 from session_exporter.core.idtext import canonical_id, required_id, shown
 
 Verdict: TypeAlias = Literal["canonical", "legacy", "invalid"]
@@ -219,7 +218,17 @@ def same_generation(thread: object, run: object, request: object) -> bool:
     """
     if not (is_valid_id(thread, "thread") and is_valid_id(run, "run") and is_valid_id(request, "request")):
         return False
-    return len({parsed.generation for parsed in map(parse_id, (thread, run, request)) if parsed}) == 1
+    return len(generations_of(thread, run, request)) == 1
+
+
+def generations_of(thread: object, run: object, request: object) -> set[tuple[int, int, str]]:
+    """The generations of those ids that are unified ids of their kind; two or more tell that ids do not match."""
+    parsed = [
+        parse_id(id_)
+        for id_, kind in ((thread, "thread"), (run, "run"), (request, "request"))
+        if is_valid_id(id_, kind)
+    ]
+    return {each.generation for each in parsed if each is not None}
 
 
 def pattern_fault(pattern: str) -> str:
@@ -229,6 +238,8 @@ def pattern_fault(pattern: str) -> str:
     """
     if pattern in PRESETS:
         return ""
+    from session_exporter.core.expressions import slowness  # noqa: PLC0415 - few applications declare an expression
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", FutureWarning)

@@ -1,7 +1,7 @@
-"""The evidence of one duplicate, loss or violation, in the form in which it is kept and shown."""
+"""The evidence of one duplicate, loss, violation or invalid id, in the form in which it is kept and shown."""
 
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -11,6 +11,8 @@ from session_exporter.core.records import Anchor, Evidence, Owner, Report
 
 INCIDENT_KINDS: Final = ("rapid_duplicate_create", "context_loss", "isolation_violation", "invalid_id")
 
+# What pseudonyms begin with, by kind of id.
+ID_LABELS: Final = {"session": "s", "user": "u", "thread": "t", "run": "run", "request": "r"}
 # A burst of more creates than this is told by its last ones.
 CREATES_SHOWN_MAX: Final = 16
 
@@ -93,6 +95,40 @@ def violation_incident(
     identity = _identity(b"v", report.at_us, report.session, kind.encode() + report.evidence.request)
     users = (report.user, other_user)
     return Incident(identity, "isolation_violation", report.at_us, scope, detail, users, (report.session,))
+
+
+class OddId(NamedTuple):
+    """An id that is not of the format that its scope declares.
+
+    Attributes:
+        kind: One of `ID_KINDS`.
+        form: `legacy` or `invalid`.
+        shape: As `shape_of` describes it, which does not tell the id.
+        expected: The declared pattern.
+        digest: Of the id.
+    """
+
+    kind: str
+    form: str
+    shape: str
+    expected: str
+    digest: bytes
+
+
+def invalid_id_incident(report: Report, scope: str, odd: OddId, names: Pseudonyms) -> Incident:
+    """Tell an invalid id; `report` is of the event that brought it."""
+    detail = {
+        "id_kind": odd.kind,
+        "shape": odd.shape,
+        "expected": odd.expected,
+        "id": names.label(ID_LABELS[odd.kind], odd.digest),
+        "user": names.label("u", report.user),
+        "session": names.label("s", report.session),
+        **_place(report.evidence, names),
+    }
+    identity = _identity(b"i", report.at_us, odd.digest, f"{odd.kind}/{scope}".encode())
+    users, sessions = ((each,) if each else () for each in (report.user, report.session))
+    return Incident(identity, "invalid_id", report.at_us, scope, detail, users, sessions)
 
 
 def _told(anchor: Anchor, names: Pseudonyms) -> dict[str, Any]:

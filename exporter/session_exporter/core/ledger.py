@@ -16,6 +16,7 @@ from msgspec import structs
 
 from session_exporter.core import events as wire
 from session_exporter.core.db_sessions import DbSessions
+from session_exporter.core.idchecks import IdChecks
 from session_exporter.core.judge import ScopeJudge
 from session_exporter.core.minutes import MINUTE_US, Minute
 from session_exporter.core.population import KnownIds
@@ -29,6 +30,7 @@ from session_exporter.core.records import (
     CREATED,
     DIRTY,
     ENDED,
+    IDENTIFIED,
     LIVE,
     LOOKED_UP,
     OBSERVED,
@@ -100,6 +102,7 @@ class Ledger:
         self.db = DbSessions(self.totals.db, names)
         self._known = known
         self._reports = Reports(names)
+        self._ids = IdChecks(names, self.requests)
         self._listener = listener
         self.trail = trail
         self._remember: Callable[[Sequence[wire.Event], wire.Writer], None] = trail.add if trail else _forget
@@ -262,6 +265,8 @@ class Ledger:
             judge.tally.failure(self._report(event, CREATE_FAILED, judge, writer), reason)
         elif isinstance(event, wire.DbSession):
             self.db.add(event, writer)
+        elif isinstance(event, wire.Identified):
+            self._ids.identified(event, self._report(event, IDENTIFIED, judge, writer), judge)
         elif isinstance(event, wire.Violated) and event.kind in VIOLATIONS:
             report = self._report(event, VIOLATED, judge, writer)
             judge.tally.violation(report, event.kind, self.names[event.other_user], self.names[event.other_request])
@@ -285,7 +290,10 @@ class Ledger:
         judge.judge(report)
 
     def _report(self, event: wire.Event, kind: int, judge: ScopeJudge, writer: wire.Writer) -> Report:
-        return self._reports.of(event, kind, judge.number, self._place(event.scope, judge), writer)
+        report = self._reports.of(event, kind, judge.number, self._place(event.scope, judge), writer)
+        if judge.rules.id_formats:
+            self._ids.check(event, report, judge)
+        return report
 
     def _place(self, scope: str, judge: ScopeJudge) -> str:
         """What keeps undeclared scopes apart, which share the judge of `other`; `""` for a declared one."""

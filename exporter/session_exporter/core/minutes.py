@@ -13,7 +13,8 @@ class Minute(msgspec.Struct):
     Attributes:
         counts: By name: `creates`, `adopted`, `lookups`, `looking_requests` (the first lookups of requests),
             `redundant_lookups`, `ends:<reason>`, `duplicates:<cause>`, `losses:<reason>`, `violations:<kind>`,
-            `conflicts`, `failures:<reason>`, `rotations`, `stale_expected`, `id_mismatches`, `ids:<kind>/<format>`.
+            `conflicts`, `failures:<reason>`, `rotations`, `stale_expected`, `id_mismatches`, `ids:<kind>/<format>`,
+            `shapes:<kind>/<format>/<shape>` (of ids that are not canonical).
     """
 
     reuses: int = 0

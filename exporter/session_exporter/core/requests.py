@@ -11,7 +11,7 @@ GENERATION_MAX: Final = 1 << 16
 
 
 class RequestMemory:
-    """Where each (request, scope, user) was looked up first, and which sessions a request has been seen with.
+    """Remembers where each (request, scope, user) was looked up first, the sessions of each request, and checked ids.
 
     Attributes:
         epoch: Number of the younger generation; what was written in an epoch before `epoch - 1` is forgotten.
@@ -42,6 +42,14 @@ class RequestMemory:
     def first_time(self, request: bytes, scope: int, session: bytes) -> bool:
         """Whether this request is seen with this session for the first time; from then on it is not."""
         key = b"S%b/%d/%b" % (request, scope, session)
+        if self._get(key):
+            return False
+        self._put(key, 1)
+        return True
+
+    def first_check(self, kind: str, scope: int, identifier: bytes) -> bool:
+        """Whether an id of this kind is to be checked for the first time; from then on it is not."""
+        key = b"I%b/%d/%b" % (kind.encode(), scope, identifier)
         if self._get(key):
             return False
         self._put(key, 1)

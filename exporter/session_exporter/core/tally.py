@@ -2,10 +2,17 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from session_exporter.core.duplicates import Duplicate
-from session_exporter.core.incidents import Incident, duplicate_incident, loss_incident, violation_incident
+from session_exporter.core.incidents import (
+    Incident,
+    OddId,
+    duplicate_incident,
+    invalid_id_incident,
+    loss_incident,
+    violation_incident,
+)
 from session_exporter.core.lookups import Place, Places
 from session_exporter.core.minutes import MINUTE_US, Minute
 from session_exporter.core.pseudonyms import Pseudonyms
@@ -13,6 +20,12 @@ from session_exporter.core.records import Evidence, Owner, Report
 from session_exporter.core.scopes import ScopeRules
 from session_exporter.core.totals import Exemplar, ScopeTotals
 from session_exporter.core.trail import Trail
+
+# Of each scope, kind and shape, so many invalid ids are kept as evidence.
+SAMPLES_PER_SHAPE: Final = 5
+# Of each scope, kind and format, so many shapes are told apart: strangers may write ids of any.
+SHAPES_MAX: Final = 16
+OTHER_SHAPES: Final = "other"
 
 
 class Verdict(NamedTuple):
@@ -23,10 +36,11 @@ class Verdict(NamedTuple):
         scope: The scope's name.
         verdict: `create`, `reuse`, `adopted`, `attributed`, `lookup`, `redundant_lookup`, `end`,
             `rapid_duplicate_create`, `context_loss`, `conflict`, `create_failure`, `violation`, `rotation`,
-            `stale_expected`, `id_mismatch`.
+            `stale_expected`, `id_mismatch`, `invalid_id`.
         session: Digest; empty for a lookup that found none and for a loss.
         user: Digest; empty when not known.
-        detail: The cause of a duplicate, the reason of an end, loss or failure, the kind of a violation.
+        detail: The cause of a duplicate, the reason of an end, loss or failure, the kind of a violation or of an
+            invalid id.
     """
 
     at_us: int
@@ -179,6 +193,20 @@ class Tally:
         name = f"{kind}/{form}"
         self.totals.ids_checked[name] = self.totals.ids_checked.get(name, 0) + 1
         self.at(at_us).add(f"ids:{name}")
+
+    def odd_id(self, report: Report, odd: OddId) -> None:
+        """Count the shape of an id that is not canonical; the first invalid ids of each shape are kept as evidence."""
+        shapes = self.totals.id_shapes
+        name = f"{odd.kind}/{odd.form}/{odd.shape}"
+        if name not in shapes and sum(each.startswith(f"{odd.kind}/{odd.form}/") for each in shapes) >= SHAPES_MAX:
+            name = f"{odd.kind}/{odd.form}/{OTHER_SHAPES}"
+        count = shapes[name] = shapes.get(name, 0) + 1
+        self.at(report.at_us).add(f"shapes:{name}")
+        if odd.form != "invalid":
+            return
+        if count <= SAMPLES_PER_SHAPE:
+            self._keep(invalid_id_incident(report, self._rules.name, odd, self._names))
+        self._tell(report.at_us, "invalid_id", report.session, report.user, odd.kind)
 
     def id_mismatch(self, report: Report) -> None:
         """Count a request whose ids stem from different generations."""
