@@ -163,8 +163,8 @@ def test_an_invalid_id_is_told_by_its_shape_and_its_pseudonym() -> None:
     assert incident.detail == {
         "id_kind": "session",
         "shape": "text(9)",
-        "expected": "uuid",
-        "id": names.label("s", names["secret-17"]),
+        "declared": "uuid",
+        "sample": names.label("s", names["secret-17"]),
         "user": names.label("u", names["ann"]),
         "session": names.label("s", names["secret-17"]),
         "request": names.label("r", names["r1"]),
@@ -184,7 +184,7 @@ def test_an_invalid_id_is_told_by_its_shape_and_its_pseudonym() -> None:
 def test_the_pseudonym_tells_the_kind_of_id(kind: str, label: str) -> None:
     book = Book(show_ids=False, id_formats={kind: DIGITS})
     identified(book, 0, "a thread", "a run", "a request", session="a session", user="a user")
-    assert book.incident().detail["id"].startswith(label)
+    assert book.incident().detail["sample"].startswith(label)
 
 
 def test_the_first_samples_of_each_shape_are_kept_and_all_are_counted() -> None:

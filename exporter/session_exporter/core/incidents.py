@@ -120,8 +120,8 @@ def invalid_id_incident(report: Report, scope: str, odd: OddId, names: Pseudonym
     detail = {
         "id_kind": odd.kind,
         "shape": odd.shape,
-        "expected": odd.expected,
-        "id": names.label(ID_LABELS[odd.kind], odd.digest),
+        "declared": odd.expected,
+        "sample": names.label(ID_LABELS[odd.kind], odd.digest),
         "user": names.label("u", report.user),
         "session": names.label("s", report.session),
         **_place(report.evidence, names),
