@@ -7,17 +7,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from session_exporter._version import __version__
-from session_exporter.core.context import RequestContext
-from session_exporter.tracker import SessionTracker
 
 if TYPE_CHECKING:
+    from session_exporter.core.context import RequestContext
     from session_exporter.hooks.asgi import SessionExporterMiddleware
     from session_exporter.hooks.calls import instrument
     from session_exporter.hooks.sqlalchemy import map_table
     from session_exporter.hooks.sqlalchemy.sessions import watch_db_sessions
     from session_exporter.mappings import cookie, header, path
+    from session_exporter.metrics_service import MetricsService
+    from session_exporter.tracker import SessionTracker
 
 __all__ = [
+    "MetricsService",
     "RequestContext",
     "SessionExporterMiddleware",
     "SessionTracker",
@@ -32,7 +34,10 @@ __all__ = [
 
 # Where the names are that an application pays for only when it uses them.
 _PLACES: Final = {
+    "MetricsService": "session_exporter.metrics_service",
+    "RequestContext": "session_exporter.core.context",
     "SessionExporterMiddleware": "session_exporter.hooks.asgi",
+    "SessionTracker": "session_exporter.tracker",
     "cookie": "session_exporter.mappings",
     "header": "session_exporter.mappings",
     "instrument": "session_exporter.hooks.calls",

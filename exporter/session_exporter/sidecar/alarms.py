@@ -2,6 +2,7 @@
 
 import logging
 
+from session_exporter.core.alarms import REUSED, alarm_line
 from session_exporter.core.incidents import Incident
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.tally import Listener, Verdict
@@ -13,31 +14,12 @@ def log(incident: Incident, window_us: int) -> None:
     """Log one incident; ids in it are pseudonyms.
 
     Args:
-        incident: A duplicate, a loss or a violation.
+        incident: Of any kind; one that alarms nobody is not logged.
         window_us: The scope's duplicate window, microseconds.
     """
-    detail = incident.detail
-    extra = {"incident": incident.id, "scope": incident.scope}
-    if incident.kind == "rapid_duplicate_create":
-        extra["cause"] = detail["cause"]
-        # The incident tells the whole chain, which may be longer than the window.
-        count = sum(each["at_us"] > incident.at_us - window_us for each in detail["creates"])
-        window_s = window_us / 1_000_000
-        logger.warning("METRIC ALERT: User %s created %d sessions in %gs", detail["user"], count, window_s, extra=extra)
-    elif incident.kind == "isolation_violation":
-        extra["violation"] = detail["violation"]
-        logger.error(
-            "METRIC ALERT: Isolation violation %s for user %s", detail["violation"], detail["user"] or "-", extra=extra
-        )
-    else:
-        extra["reason"] = detail["reason"]
-        logger.error(
-            "METRIC ALERT: Context loss for user %s: expected %s, got %s",
-            detail["user"],
-            detail["expected"],
-            detail["actual"],
-            extra=extra,
-        )
+    line = alarm_line(incident, window_us)
+    if line is not None:
+        logger.log(line.level, line.template, *line.arguments, extra=line.fields)
 
 
 def reuse_listener(names: Pseudonyms) -> Listener | None:
@@ -47,7 +29,6 @@ def reuse_listener(names: Pseudonyms) -> Listener | None:
 
     def tell(verdict: Verdict) -> None:
         if verdict.verdict == "reuse":
-            user = names.label("u", verdict.user)
-            logger.debug("METRIC: Session reused for user %s", user, extra={"scope": verdict.scope})
+            logger.debug(REUSED, names.label("u", verdict.user), extra={"scope": verdict.scope})
 
     return tell

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal, TextIO, get_args
 
 from session_exporter.errors import ConfigError
-from session_exporter.sidecar.ratelimit import RateLimit
+from session_exporter.ratelimit import PER_MINUTE, RateLimit
 
 LogFormat = Literal["logfmt", "json"]
 
@@ -22,7 +22,6 @@ LEVELS: Final = {
     "warn": logging.WARNING,
     "error": logging.ERROR,
 }
-PER_MINUTE: Final = 60
 # A value longer than this is cut: a traceback of some sixty frames fits.
 VALUE_CHARS_MAX: Final = 8192
 

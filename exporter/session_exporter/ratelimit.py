@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+PER_MINUTE: Final = 60
 WINDOW_S: Final = 60.0
 # Templates are few; more than this is somebody who formats before logging, and must not cost memory.
 TEMPLATES_MAX: Final = 1024
