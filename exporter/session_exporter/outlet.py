@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePath
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
+from weakref import WeakSet
 
 from session_exporter.errors import SessionExporterError
 
@@ -59,7 +60,7 @@ class Journal(Protocol):
 
 
 class _Shelf:
-    """The journals that are open in this process, by directory, and how many outlets use each."""
+    """The journals that are open in this process, by directory, and the outlets that use them."""
 
     def __init__(self) -> None:
         # Reentrant: a finalizer or signal handler may come back while this very thread is opening a journal.
@@ -67,6 +68,8 @@ class _Shelf:
         self.opening = False
         self.journals: dict[str, Journal] = {}
         self.users: dict[str, int] = {}
+        self.outlets: WeakSet[Outlet] = WeakSet()
+        self.diverted: Path | None = None
 
     def take(
         self, directory: str | os.PathLike[str] | None, limits: "JournalLimits | None", replica: str
@@ -74,7 +77,7 @@ class _Shelf:
         """The journal of a directory, opened if need be, and the key to give it back with; the lock is held."""
         from session_exporter.journal import JournalWriter, find_directory  # noqa: PLC0415 - lazy
 
-        path = find_directory(None if directory is None else Path(directory))
+        path = self.diverted or find_directory(None if directory is None else Path(directory))
         key = os.path.realpath(path)
         journal = self.journals.get(key)
         if journal is None:
@@ -101,6 +104,15 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def divert(directory: Path | None) -> None:
+    """Have all outlets of this process write to one directory, whatever they were told; None ends that."""
+    with _shelf.lock:
+        _shelf.diverted = directory
+        outlets = list(_shelf.outlets)
+    for outlet in outlets:
+        outlet.close()
 
 
 class Outlet:
@@ -253,6 +265,7 @@ class Outlet:
             journal = self._given
         else:
             self._key, journal = _shelf.take(self._directory, self._limits, self._replica)
+            _shelf.outlets.add(self)
         self._journal = journal
         self.append = journal.append
         for name, active in list(self._hooks.items()):

@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from recorder import Recorder
 
 from session_exporter import outlet as module
 from session_exporter.errors import JournalUnavailable
+from session_exporter.journal import JournalReader
 from session_exporter.outlet import EVENTS_WAITING_MAX, FAILURES_WAITING_MAX, Fields, Journal, Outlet, Shield
 
 
@@ -309,3 +311,31 @@ def test_a_silent_outlet_counts_and_logs_nothing(caplog: pytest.LogCaptureFixtur
     outlet.count_failure("calls", KeyError())
     assert not journal.errors
     assert not caplog.records
+
+
+def test_outlets_are_diverted_whatever_they_were_told_and_whether_or_not_they_are_open(tmp_path) -> None:
+    own, others = tmp_path / "own", tmp_path / "others"
+    opened, waiting = Outlet(own), Outlet(tmp_path / "never")
+    opened.register_hook("hook", active=True)
+    opened.append(event(1))
+    module.divert(others)
+    opened.append(event(2))
+    waiting.append(event(3))
+    module.divert(None)
+    opened.append(event(4))
+    try:
+        assert (sessions_in(own), sessions_in(others)) == (("s-1", "s-4"), ("s-2", "s-3"))
+        assert not (tmp_path / "never").exists()
+    finally:
+        opened.close()
+        waiting.close()
+
+
+def sessions_in(directory: Path) -> tuple[str, ...]:
+    reader = JournalReader(directory, {})
+    reader.scan()
+    events = []
+    while (batch := reader.read()) is not None:
+        events += batch.events
+    reader.close()
+    return tuple(sorted(each.session for each in events))
