@@ -104,12 +104,14 @@ def test_the_document_says_how_often_where_and_after_whom(sidecar: Sidecar) -> N
                     "lookups": 10,
                     "redundant_lookups": 6,
                     "looking_requests": 3,
+                    "lookups_outside_requests": 1,
                     "lookups_per_request": 3.0,
                 },
                 "before": {
                     "lookups": 0,
                     "redundant_lookups": 0,
                     "looking_requests": 0,
+                    "lookups_outside_requests": 0,
                     "lookups_per_request": None,
                 },
                 "ranking": {

@@ -69,6 +69,7 @@ def test_lookups_of_minutes_that_counted_no_requests_are_left_out_of_what_is_com
         "lookups": 5,
         "redundant_lookups": 2,
         "looking_requests": 0,
+        "lookups_outside_requests": 0,
         "lookups_per_request": None,
     }
     for request in ("r10", "r10", "r11", "r12"):
@@ -79,6 +80,7 @@ def test_lookups_of_minutes_that_counted_no_requests_are_left_out_of_what_is_com
         "lookups": 9,
         "redundant_lookups": 3,
         "looking_requests": 3,
+        "lookups_outside_requests": 0,
         "lookups_per_request": 4 / 3,
     }
 

@@ -74,6 +74,10 @@ class Sidecar:
         filters = {"scope": scope, "kind": kind, "cause": cause, "limit": str(limit)}
         return self.document("/api/v1/incidents", {"since": _since(since_s), **filters})
 
+    def lookups(self, *, since_s: float, scope: str | None, limit: int) -> dict[str, Any]:
+        """Ask where sessions were looked up, `limit` places of each scope; raises as `summary` does."""
+        return self.document("/api/v1/lookups", {"since": _since(since_s), "scope": scope, "limit": str(limit)})
+
     def document(self, path: str, parameters: Mapping[str, str | None]) -> dict[str, Any]:
         """GET a JSON object; parameters that are None are left out. Raises as `summary` does."""
         given = {name: value for name, value in parameters.items() if value is not None}

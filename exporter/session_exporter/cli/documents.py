@@ -123,6 +123,64 @@ class _Incidents(msgspec.Struct, frozen=True):
     incidents: list[ShownIncident]
 
 
+class LookupWindow(msgspec.Struct, frozen=True):
+    """Lookups in a window of time; `lookups_per_request` is None when no request that is known looked up."""
+
+    lookups: Count
+    redundant_lookups: Count
+    looking_requests: Count
+    lookups_outside_requests: Count = 0
+    lookups_per_request: float | None = None
+
+
+class FirstPlace(msgspec.Struct, frozen=True):
+    """Where requests looked up first, and how many lookups at another place this made redundant."""
+
+    place: str
+    call_sites: list[str] = []
+    redundant_lookups: Count = 0
+
+
+class LookupPlace(msgspec.Struct, frozen=True):
+    """A chain of call sites, innermost first; `place` is `call_sites`, or says why there are none."""
+
+    place: str
+    call_sites: list[str] = []
+    lookups: Count = 0
+    redundant_lookups: Count = 0
+    share: float | None = None
+    first_looked_up_at: list[FirstPlace] = []
+
+
+class LookupRanking(msgspec.Struct, frozen=True):
+    """Places by redundant lookups, the most first."""
+
+    places: list[LookupPlace] = []
+    redundant_lookups: Count = 0
+    places_not_shown: Count = 0
+
+
+class ScopeLookups(msgspec.Struct, frozen=True):
+    """Lookups of one scope: now, in as long a time before, and where."""
+
+    window: LookupWindow
+    before: LookupWindow
+    ranking: LookupRanking = msgspec.field(default_factory=LookupRanking)
+
+    @property
+    def eventful(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self.window.lookups or self.before.lookups or self.ranking.places)
+
+
+class Lookups(msgspec.Struct, frozen=True):
+    """Where sessions were looked up in a window of time; the rankings begin at `ranking_since` (ISO 8601)."""
+
+    window_seconds: Annotated[float, msgspec.Meta(ge=0, le=1e10)]
+    scopes: dict[str, ScopeLookups]
+    ranking_since: str = ""
+
+
 def summary_of(document: Mapping[str, Any]) -> Summary:
     """Convert a summary document.
 
@@ -139,6 +197,15 @@ def incidents_of(document: Mapping[str, Any]) -> list[ShownIncident]:
         PeerError: It is no list of incidents; the message names the place and what was expected there.
     """
     return _converted(document, _Incidents, "list of incidents").incidents
+
+
+def lookups_of(document: Mapping[str, Any]) -> Lookups:
+    """Convert a document of lookups.
+
+    Raises:
+        PeerError: It is none; the message names the place and what was expected there.
+    """
+    return _converted(document, Lookups, "document of lookups")
 
 
 def _converted(document: Mapping[str, Any], kind: type[_Document], name: str) -> _Document:

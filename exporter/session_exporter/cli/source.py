@@ -62,6 +62,10 @@ class DocumentSource:
         """Get the incidents, `{"incidents": [...]}`, newest first; raises as `summary` does."""
         return self._first(_sidecar_incidents, _state_incidents, question)
 
+    def lookups(self, question: Question) -> Answer:
+        """Get where sessions were looked up; raises as `summary` does."""
+        return self._first(_sidecar_lookups, _state_lookups, question)
+
     def _first(
         self,
         ask: Callable[[Sidecar, Question], dict[str, Any]],
@@ -160,6 +164,17 @@ def _state_incidents(directory: Path, question: Question) -> dict[str, Any]:
         now_us=_now_us(),
     )
     return {"incidents": incidents}
+
+
+def _sidecar_lookups(sidecar: Sidecar, question: Question) -> dict[str, Any]:
+    return sidecar.lookups(since_s=question.since_s, scope=question.scope, limit=question.limit)
+
+
+def _state_lookups(directory: Path, question: Question) -> dict[str, Any]:
+    from session_exporter.sidecar.lookups import read_lookups  # noqa: PLC0415 - see _state_summary
+
+    since_s, scope, limit = question.since_s, question.scope, question.limit
+    return read_lookups(directory, since_s=since_s, scope=scope, limit=limit, now_us=_now_us())
 
 
 def _now_us() -> int:

@@ -19,6 +19,7 @@ import click
 from session_exporter._version import __version__
 from session_exporter.cli.client import DEFAULT_URL, Sidecar
 from session_exporter.cli.documents import incidents_of
+from session_exporter.cli.lookups import lookup_report
 from session_exporter.cli.plain import Marks, encodable, inert_lines, marks_for, window_text
 from session_exporter.cli.report import report
 from session_exporter.cli.source import DocumentSource, Question
@@ -261,6 +262,24 @@ def incidents(ctx: click.Context, /, *, kind: str | None, cause: str | None, lim
         if answer.note:
             _emit(f"note: {answer.note}", err=True)
         _emit(json.dumps(answer.document, indent=2) if asked.as_json else none or stories(answer.document))
+
+
+@main.command()
+@_shared
+@click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=10, show_default=True, help="So many places each.")
+@click.pass_context
+def lookups(ctx: click.Context, /, *, limit: int, **shared: Any) -> None:
+    """Rank the places that look a session up again in a request that has it: the race, before it bites.
+
+    Compares the last hour with the one before. Exit code 0 when it could be asked; 2 otherwise.
+    """
+    asked = Asked(**shared).over(ctx.obj)
+    answer = asked.source().lookups(_question(asked, _HOUR_S, limit=limit))
+    text = lookup_report(answer.document)
+    with suppress(BrokenPipeError):
+        if answer.note:
+            _emit(f"note: {answer.note}", err=True)
+        _emit(json.dumps(answer.document, indent=2) if asked.as_json else text)
 
 
 if __name__ == "__main__":

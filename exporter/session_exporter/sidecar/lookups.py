@@ -122,7 +122,7 @@ def read_lookups(
 
 
 def _counted(connection: sqlite3.Connection, from_minute: int, to_minute: int) -> dict[str, dict[str, int]]:
-    """By scope, what was counted in these minutes; `comparable`: redundant lookups since requests are counted, too."""
+    """By scope, what was counted in these minutes; as `requests:<name>`, since looking requests are counted, too."""
     counting = connection.execute("SELECT minute FROM minutes WHERE name = 'looking_requests' ORDER BY minute LIMIT 1")
     since = (counting.fetchone() or (_ENDLESS,))[0]
     rows = connection.execute(
@@ -133,19 +133,19 @@ def _counted(connection: sqlite3.Connection, from_minute: int, to_minute: int) -
     )
     found: dict[str, dict[str, int]] = {}
     for scope, name, count, comparable in rows:
-        found.setdefault(scope, {})[name] = count
-        if name == "redundant_lookups":
-            found[scope]["comparable"] = comparable
+        found.setdefault(scope, {}).update({name: count, f"requests:{name}": comparable})
     return found
 
 
 def _per_request(counts: Mapping[str, int]) -> dict[str, Any]:
     requests = counts.get("looking_requests", 0)
+    in_requests = requests + counts.get("requests:redundant_lookups", 0)
     return {
         "lookups": counts.get("lookups", 0),
         "redundant_lookups": counts.get("redundant_lookups", 0),
         "looking_requests": requests,
-        "lookups_per_request": (requests + counts.get("comparable", 0)) / requests if requests else None,
+        "lookups_outside_requests": max(counts.get("requests:lookups", 0) - in_requests, 0),
+        "lookups_per_request": in_requests / requests if requests else None,
     }
 
 
