@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.samples import Sample
 
-from session_exporter.core.scopes import CAUSES, END_REASONS, LOSS_REASONS
+from session_exporter.core.scopes import CAUSES, END_REASONS, ID_FORMATS, ID_KINDS, LOSS_REASONS
 from session_exporter.core.totals import INTERVAL_BUCKETS_S, Exemplar, LedgerTotals, ScopeTotals
 from session_exporter.sidecar.exposition import METRICS, sample_names
 from session_exporter.sidecar.reference import LABELS, reference
@@ -64,6 +64,10 @@ def test_every_label_set_is_there_at_zero_from_the_first_scrape(fresh: Snapshot,
         "session_rapid_duplicate_creates_total": [{"scope": s, "cause": c} for s in SCOPES for c in CAUSES],
         "session_context_loss_total": [{"scope": s, "reason": r} for s in SCOPES for r in LOSS_REASONS],
         "session_ends_total": [{"scope": s, "reason": r} for s in SCOPES for r in END_REASONS],
+        "session_ids_checked_total": [
+            {"scope": s, "id_kind": k, "format": f} for s in SCOPES for k in ID_KINDS for f in ID_FORMATS
+        ],
+        "session_id_mismatches_total": [{"scope": s} for s in SCOPES],
         "session_exporter_events_total": [{"kind": k} for k in EVENT_KINDS],
         "session_exporter_events_lost_total": [{"reason": r, "kind": k} for r, k in LOST],
         "session_exporter_hook_workers": [{"hook": "explicit", "state": s} for s in ("active", "inactive")],
@@ -182,6 +186,18 @@ def test_a_state_that_lacks_a_word_of_this_version_shows_it_at_zero() -> None:
     snapshot = snapshot_of(default=totals)
     assert one(snapshot, "session_ends_total", scope="default", reason="rotated").value == 0
     assert one(snapshot, "session_context_loss_total", scope="default", reason="reported").value == 3
+
+
+def test_ids_are_counted_by_kind_and_format() -> None:
+    totals = ScopeTotals(born_us=BORN_US, ids_checked={"thread/invalid": 3, "user/canonical": 7}, id_mismatches=2)
+    snapshot = snapshot_of(default=totals)
+    found = {
+        (sample.labels["id_kind"], sample.labels["format"]): sample.value
+        for (name, _), sample in samples(snapshot).items()
+        if name == "session_ids_checked_total" and sample.value
+    }
+    assert found == {("thread", "invalid"): 3, ("user", "canonical"): 7}
+    assert one(snapshot, "session_id_mismatches_total", scope="default").value == 2
 
 
 def test_the_exporter_tells_about_itself() -> None:

@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import MultiDict
 
+from session_exporter.core.incidents import INCIDENT_KINDS
 from session_exporter.core.scopes import CAUSES
 from session_exporter.errors import QueryError
 from session_exporter.sidecar import queries
 
 
 def kind(query: dict[str, str]) -> str | None:
-    return queries.word(query, "kind", queries.INCIDENT_KINDS)
+    return queries.word(query, "kind", INCIDENT_KINDS)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,7 @@ def kind(query: dict[str, str]) -> str | None:
         (queries.limit, {"limit": "1000"}, 1000),
         (kind, {}, None),
         (kind, {"kind": "context_loss"}, "context_loss"),
+        (kind, {"kind": "invalid_id"}, "invalid_id"),
     ],
 )
 def test_a_parameter_has_its_value_or_its_default(

@@ -39,6 +39,9 @@ def test_a_window_adds_up_its_minutes() -> None:
         {"reuses": 20, "duplicates:same_request": 1, "duplicates:cross_worker": 1, "losses:reported": 2},
         {"lookups": 7, "redundant_lookups": 3, "ends:expired": 2},
         {"conflicts": 2, "failures:timeout": 4, "failures:auth": 1, "violations:db_session_crossed_tasks": 3},
+        {"ids:thread/canonical": 5, "ids:thread/invalid": 1, "shapes:thread/invalid/text(>256)": 1},
+        {"ids:thread/invalid": 2, "shapes:thread/invalid/text(12)": 1, "shapes:thread/invalid/text(>256)": 1},
+        {"ids:user/legacy": 2, "shapes:user/legacy/int": 2, "id_mismatches": 4},
     ]
     assert window_of(minutes) == {
         "creates": 1,
@@ -56,6 +59,16 @@ def test_a_window_adds_up_its_minutes() -> None:
         "lookups": 7,
         "redundant_lookups": 3,
         "ends": 3,
+        "ids_checked": 10,
+        "ids_legacy": 2,
+        "ids_invalid": 3,
+        "id_mismatches": 4,
+        "id_compliance": 0.5,
+        "ids_by_kind": {
+            "user": {"canonical": 0, "legacy": 2, "invalid": 0},
+            "thread": {"canonical": 5, "legacy": 0, "invalid": 3},
+        },
+        "id_shapes": {"thread": {"invalid": {"text(>256)": 2, "text(12)": 1}}, "user": {"legacy": {"int": 2}}},
         "high_create_rate": False,
     }
 
@@ -63,6 +76,10 @@ def test_a_window_adds_up_its_minutes() -> None:
 def test_a_window_without_operations_has_no_ratio() -> None:
     assert window_of([])["reuse_ratio"] is None
     assert window_of([{"lookups": 9}])["reuse_ratio"] is None
+
+
+def test_a_window_in_which_no_id_was_checked_has_no_compliance() -> None:
+    assert window_of([{"reuses": 9, "id_mismatches": 1}])["id_compliance"] is None
 
 
 @pytest.mark.parametrize(
@@ -107,6 +124,10 @@ def test_creates_above_a_tenth_of_at_least_fifty_operations_are_a_problem(create
     assert bool(high) == (operations >= 50 and 10 * creates > operations)
     if high:
         assert high == [f"chat: high create rate: {creates} of {operations} operations are creates"]
+
+
+def test_wrong_ids_are_no_problem() -> None:
+    assert problems(reuses=10, **{"ids:session/invalid": 100, "id_mismatches": 9}) == []
 
 
 def test_redundant_lookups_and_ends_are_no_problem() -> None:

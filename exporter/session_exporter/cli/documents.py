@@ -16,7 +16,7 @@ _Document = TypeVar("_Document")
 
 
 class Window(msgspec.Struct, frozen=True):
-    """What happened in a window of time; `reuse_ratio` is None without operations."""
+    """What happened in a window of time; `reuse_ratio` is None without operations, `id_compliance` without checks."""
 
     creates: Count
     reuses: Count
@@ -29,6 +29,11 @@ class Window(msgspec.Struct, frozen=True):
     isolation_violations: Count = 0
     lookups: Count = 0
     redundant_lookups: Count = 0
+    ids_checked: Count = 0
+    id_mismatches: Count = 0
+    id_compliance: float | None = None
+    ids_by_kind: dict[str, dict[str, Count]] = {}
+    id_shapes: dict[str, dict[str, dict[str, Count]]] = {}
     high_create_rate: bool = False
 
     @property

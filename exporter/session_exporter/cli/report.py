@@ -10,6 +10,7 @@ from session_exporter.core.plaintext import inert
 
 RULE: Final = "=" * 70
 NAMES_MAX: Final = 8
+SHAPES_MAX: Final = 3
 # Problems that have a line of their own; the document says them as sentences.
 _WORDED: Final = ("rapid duplicate", "context loss", "reuse ratio", "create rate", "creation rate")
 
@@ -40,7 +41,7 @@ def _heading() -> list[str]:
 
 
 def total_lines(total: Window) -> list[str]:
-    """The five figures of a window, in two columns."""
+    """The figures of a window, in two columns: five, and those of ids where there are any."""
     rows = (
         ("Sessions Created:", str(total.creates)),
         ("Sessions Reused:", str(total.reuses)),
@@ -48,7 +49,36 @@ def total_lines(total: Window) -> list[str]:
         ("Context Loss Incidents:", str(total.context_losses)),
         ("Rapid Duplicate Creates:", str(total.rapid_duplicate_creates)),
     )
-    return [f"{name:<24} {value}" for name, value in rows]
+    return [f"{name:<24} {value}" for name, value in (*rows, *_id_rows(total))]
+
+
+def _id_rows(total: Window) -> Iterable[tuple[str, str]]:
+    """What is told of ids, where any were checked or did not match."""
+    if total.ids_checked:
+        parts = "; ".join(_wrong_ids(kind, total) for kind, forms in total.ids_by_kind.items() if _wrong(forms))
+        yield "Id Format Compliance:", f"{ratio_text(total.id_compliance)} (target 100%) {parts}".rstrip()
+    if total.id_mismatches:
+        yield "Id Mismatches:", str(total.id_mismatches)
+
+
+def _wrong(forms: Mapping[str, int]) -> dict[str, int]:
+    return {form: forms[form] for form in ("invalid", "legacy") if forms.get(form)}
+
+
+def _wrong_ids(kind: str, total: Window) -> str:
+    shapes = total.id_shapes.get(kind, {})
+    parts = [
+        f"{count} {form}{_shapes(shapes.get(form, {}))}" for form, count in _wrong(total.ids_by_kind[kind]).items()
+    ]
+    return f"{inert(kind)}: {', '.join(parts)}"
+
+
+def _shapes(counts: Mapping[str, int]) -> str:
+    """The shapes, the most frequent first, with their counts unless there is but one."""
+    ranked = sorted(counts, key=lambda shape: -counts[shape])
+    shown = [inert(shape) if len(counts) == 1 else f"{inert(shape)} {counts[shape]}" for shape in ranked[:SHAPES_MAX]]
+    more = [f"{len(ranked) - SHAPES_MAX} more"] if len(ranked) > SHAPES_MAX else []
+    return f" ({', '.join([*shown, *more])})" if shown else ""
 
 
 def _scope_table(summary: Summary) -> list[str]:

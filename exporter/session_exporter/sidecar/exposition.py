@@ -124,7 +124,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric(
         "session_ids_checked_total",
         "counter",
-        "Ids that were compared with the format declared for them.",
+        "Ids that were compared with the format that their scope declares for their kind, each once.",
         SampleSource(("scope", "id_kind", "format"), _ids_checked),
     ),
     Metric(

@@ -10,7 +10,6 @@ from session_exporter.core.events import ID_BYTES_MAX
 from session_exporter.errors import QueryError
 from session_exporter.quantities import parse_duration
 
-INCIDENT_KINDS: Final = ("rapid_duplicate_create", "context_loss", "isolation_violation")
 LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 1000
 SINCE_DEFAULT_S: Final = 3600.0

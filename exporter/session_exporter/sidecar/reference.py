@@ -4,7 +4,17 @@ import sys
 from collections.abc import Iterable
 from typing import Final
 
-from session_exporter.core.scopes import CAUSES, DB_ERRORS, END_REASONS, FAILURES, LOSS_REASONS, OUTCOMES, VIOLATIONS
+from session_exporter.core.scopes import (
+    CAUSES,
+    DB_ERRORS,
+    END_REASONS,
+    FAILURES,
+    ID_FORMATS,
+    ID_KINDS,
+    LOSS_REASONS,
+    OUTCOMES,
+    VIOLATIONS,
+)
 from session_exporter.sidecar.exposition import METRICS, Metric
 from session_exporter.sidecar.snapshot import EVENT_KINDS, HOOK_STATES, HOOKS, LOST_REASONS, POOL_STATES
 
@@ -36,6 +46,8 @@ LABELS: Final[dict[str, str]] = {
         f"of an event: {_words(EVENT_KINDS)}; of a violation: {_words(VIOLATIONS)}; "
         f"of an error of a database session: {_words(DB_ERRORS)}"
     ),
+    "id_kind": _words(ID_KINDS),
+    "format": f"of an id, as its scope declares it: {_words(ID_FORMATS)}",
     "outcome": _words(OUTCOMES),
     "hook": f"the hooks of this version ({_words(HOOKS)}), and what an application calls its own",
     "state": f"of a hook: {_words(HOOK_STATES)}; of a connection: {_words(POOL_STATES)}",

@@ -16,6 +16,7 @@ from session_exporter.core.system import system_metrics
 from session_exporter.core.totals import LedgerTotals, ScopeTotals
 from session_exporter.errors import StateError
 from session_exporter.sidecar import schema
+from session_exporter.sidecar.compliance import ids_of
 from session_exporter.sidecar.records import ExporterState, read_meta
 
 # More than this share of creates among at least so many operations is a high create rate.
@@ -142,6 +143,7 @@ def window_of(counts: Iterable[dict[str, int]]) -> dict[str, Any]:
         "create_conflicts": sums.get("conflicts", 0),
         "create_failures": sum(count for name, count in sums.items() if name.startswith("failures:")),
         "ends": sum(count for name, count in sums.items() if name.startswith("ends:")),
+        **ids_of(sums),
         "high_create_rate": operations >= HIGH_CREATE_OPERATIONS and creates > HIGH_CREATE_SHARE * operations,
     }
 
@@ -245,6 +247,9 @@ def _scope(
             "create_conflicts": totals.conflicts,
             "create_failures": totals.failures,
             "ends": totals.ends,
+            "ids_checked": totals.ids_checked,
+            "id_shapes": totals.id_shapes,
+            "id_mismatches": totals.id_mismatches,
         },
         "system": system_metrics(totals, at_us=now_us, memory_mb=memory_mb).to_dict(now=now),
     }

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from aiohttp import hdrs, web
 
+from session_exporter.core.incidents import INCIDENT_KINDS
 from session_exporter.core.scopes import CAUSES
 from session_exporter.errors import ConfigError, QueryError, SessionExporterError
 from session_exporter.sidecar import landing, queries
@@ -141,7 +142,7 @@ class _Endpoints:
         found = self._incidents(
             since_s=queries.since_s(query),
             scope=scope,
-            kind=queries.word(query, "kind", queries.INCIDENT_KINDS),
+            kind=queries.word(query, "kind", INCIDENT_KINDS),
             cause=queries.word(query, "cause", CAUSES),
             limit=queries.limit(query),
         )
