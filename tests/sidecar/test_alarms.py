@@ -5,6 +5,10 @@ import logging
 import pytest
 from ledgers import Book
 
+from session_exporter.core import events as wire
+from session_exporter.core.alarms import alarm_line
+from session_exporter.core.ids import IdFormat
+from session_exporter.core.incidents import INCIDENT_KINDS, Incident
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.sidecar import alarms
 
@@ -70,6 +74,27 @@ def test_a_context_loss_is_an_error_with_what_was_expected_and_what_came(logged:
     expected, actual = (book.names.label("s", book.names[session]) for session in ("s1", "s2"))
     line = f"METRIC ALERT: Context loss for user {user}: expected {expected}, got {actual}"
     assert logged.record_tuples == [(LOGGER, logging.ERROR, line)]
+
+
+def test_an_invalid_id_is_a_warning_with_its_shape_and_what_was_declared(logged: pytest.LogCaptureFixture) -> None:
+    book = Book(show_ids=False, id_formats={"thread": IdFormat("unified", legacy="^t-", kind="thread")})
+    for thread in ("a thread", "t-tolerated"):
+        book.tell(wire.Identified, 0, thread=thread)
+    announce(book)
+    user, sample = book.names.label("u", book.names["ann"]), book.names.label("t", book.names["a thread"])
+    line = f"METRIC ALERT: Invalid thread id {sample} of user {user}: text(8), expected unified"
+    assert logged.record_tuples == [(LOGGER, logging.WARNING, line)]
+    [record] = logged.records
+    assert (record.id_kind, record.shape, record.scope) == ("thread", "text(8)", "chat")
+
+
+@pytest.mark.parametrize("kind", INCIDENT_KINDS)
+def test_no_kind_of_incident_goes_without_a_line(kind: str) -> None:
+    words = ("user", "expected", "actual", "reason", "cause", "violation", "id_kind", "sample", "shape", "declared")
+    incident = Incident("x-1", kind, 0, "chat", {**dict.fromkeys(words, "word"), "creates": []})
+    line = alarm_line(incident, 10_000_000)
+    assert line is not None
+    assert (line.template % line.arguments).startswith("METRIC ALERT: ")
 
 
 def test_a_line_leads_to_its_incident(logged: pytest.LogCaptureFixture) -> None:

@@ -57,4 +57,8 @@ def alarm_line(incident: Incident, window_us: int) -> AlarmLine | None:
         template = "METRIC ALERT: Context loss for user %s: expected %s, got %s"
         told = tuple(detail[name] or _NOBODY for name in ("user", "expected", "actual"))
         return AlarmLine(_ERROR, template, told, {**fields, "reason": detail["reason"]})
+    if incident.kind == "invalid_id":
+        template = "METRIC ALERT: Invalid %s id %s of user %s: %s, expected %s"
+        told = (detail["id_kind"], detail["sample"], detail["user"] or _NOBODY, detail["shape"], detail["declared"])
+        return AlarmLine(_WARNING, template, told, {**fields, "id_kind": detail["id_kind"], "shape": detail["shape"]})
     return None
