@@ -39,7 +39,9 @@ def test_the_racy_demo_finds_duplicates_of_both_causes_and_names_the_call_sites(
     code, text = _shown(fixed=False)
     assert code == 0, text
     assert re.search(r"duplicates by cause: same_request [1-9]\d*, (\w+ \d+, )*cross_worker [1-9]\d*", text), text
-    assert all(text.count(stage) == 1 for stage in STAGES), text
+    incident, _, lookups = text.partition("Where sessions are looked up")
+    assert all(incident.count(stage) == 1 and stage in lookups for stage in STAGES), text
+    assert "conversation: 3.00 lookups per request now" in lookups, text
     assert text.count("agrees") == 4
     assert "BELOW TARGET" in text
 
@@ -49,6 +51,7 @@ def test_the_repaired_demo_is_healthy() -> None:
     assert code == 0, text
     assert "greeted although they had picked a project: 0 of" in text
     assert "duplicates by cause: none" in text
+    assert "conversation: 1.00 lookups per request now" in text
     assert "HEALTHY" in text
     assert "no worker" not in text
 

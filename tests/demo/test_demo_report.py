@@ -26,10 +26,12 @@ RACY = Outcome(
             PROGRESS_UPDATE: {"same_request": 5, "cross_worker": 0},
         },
         losses={CONVERSATION: 3, PROGRESS_UPDATE: 0},
+        redundant_lookups={CONVERSATION: 200, PROGRESS_UPDATE: 190},
     ),
     judgement="⚠️  BELOW TARGET",
     judgement_code=1,
     incident=INCIDENT,
+    lookups="conversation: 3.00 lookups per request now, n/a before\n" + "\n".join(STAGES),
 )
 REPAIRED = replace(
     RACY,
@@ -40,9 +42,11 @@ REPAIRED = replace(
         reuses={CONVERSATION: 97, PROGRESS_UPDATE: 97},
         duplicates={CONVERSATION: {"same_request": 0}, PROGRESS_UPDATE: {"same_request": 0}},
         losses={CONVERSATION: 0, PROGRESS_UPDATE: 0},
+        redundant_lookups={CONVERSATION: 0, PROGRESS_UPDATE: 0},
     ),
     judgement_code=0,
     incident="",
+    lookups="conversation: 1.00 lookups per request now, n/a before",
 )
 
 
@@ -53,6 +57,7 @@ def test_a_run_that_showed_everything_breaks_no_promise() -> None:
 
 def test_the_racy_run_does_not_pass_for_a_repaired_one_nor_the_other_way_round() -> None:
     assert "no duplicate is found" in broken_promises(RACY, fixed=True)
+    assert "no request looks its session up twice" in broken_promises(RACY, fixed=True)
     assert "duplicates are found across workers" in broken_promises(REPAIRED, fixed=False)
 
 
@@ -62,7 +67,8 @@ def test_the_racy_run_does_not_pass_for_a_repaired_one_nor_the_other_way_round()
         (replace(RACY, truth=Truth({CONVERSATION: Counts(10, 6, 3)}, 1)), "agree with the rows"),
         (replace(RACY, truth=Truth({CONVERSATION: Counts(9, 7, 3)}, 1)), "agree with the rows"),
         (replace(RACY, workers=frozenset({1, 2, 3})), "every worker"),
-        (replace(RACY, incident="incident\n  at ChatPipeline.run"), "all three call sites"),
+        (replace(RACY, incident="incident\n  at ChatPipeline.run"), "an incident names all three call sites"),
+        (replace(RACY, lookups="ChatPipeline.run MessageHandler.handle"), "the redundant lookups name all three"),
         (replace(RACY, judgement_code=2), "view-metrics says unhealthy"),
         (replace(RACY, tally=replace(RACY.tally, wrong_greetings=0)), "users are greeted"),
     ],
@@ -102,6 +108,8 @@ session_rapid_duplicate_creates_total{scope="conversation",cause="unobserved"} 0
 # TYPE session_context_loss_total counter
 session_context_loss_total{scope="conversation",reason="reported"} 1.0
 session_context_loss_total{scope="conversation",reason="missing"} 4.0
+# TYPE session_redundant_lookups_total counter
+session_redundant_lookups_total{scope="conversation"} 7.0
 # TYPE session_reuse_ratio gauge
 session_reuse_ratio{scope="conversation"} NaN
 """
@@ -109,6 +117,7 @@ session_reuse_ratio{scope="conversation"} NaN
     assert claims.creates == {"conversation": 3}
     assert claims.causes() == {"same_request": 2}
     assert claims.losses == {"conversation": 5}
+    assert claims.redundant_lookups == {"conversation": 7}
 
 
 def test_rows_less_than_the_window_after_another_of_their_user_are_duplicates(tmp_path: Path) -> None:

@@ -61,12 +61,14 @@ class Claims:
         reuses: `session_reuses_total`.
         duplicates: `session_rapid_duplicate_creates_total`, by cause.
         losses: `session_context_loss_total`, all reasons together.
+        redundant_lookups: `session_redundant_lookups_total`.
     """
 
     creates: dict[str, int] = field(default_factory=dict)
     reuses: dict[str, int] = field(default_factory=dict)
     duplicates: dict[str, dict[str, int]] = field(default_factory=dict)
     losses: dict[str, int] = field(default_factory=dict)
+    redundant_lookups: dict[str, int] = field(default_factory=dict)
 
     def causes(self) -> dict[str, int]:
         """Rapid duplicate creates by cause, all scopes together, without the causes that did not occur."""
@@ -119,6 +121,8 @@ def _read_sample(claims: Claims, name: str, labels: dict[str, str], value: int) 
             claims.reuses[scope] = value
         case "session_rapid_duplicate_creates_total":
             claims.duplicates.setdefault(scope, {})[labels["cause"]] = value
+        case "session_redundant_lookups_total":
+            claims.redundant_lookups[scope] = value
         case "session_context_loss_total":
             claims.losses[scope] = claims.losses.get(scope, 0) + value
 

@@ -25,6 +25,7 @@ class Outcome:
         judgement: What `view-metrics` prints.
         judgement_code: What it exits with.
         incident: One incident as `view-metrics incidents` prints it; `""` when there is none.
+        lookups: What `view-metrics lookups` prints of the conversations.
     """
 
     plan: Plan
@@ -35,6 +36,7 @@ class Outcome:
     judgement: str
     judgement_code: int
     incident: str
+    lookups: str
 
 
 def findings(outcome: Outcome) -> str:
@@ -42,6 +44,7 @@ def findings(outcome: Outcome) -> str:
     parts = [_seen(outcome), _counted(outcome), f"What view-metrics shows\n\n{outcome.judgement}"]
     if outcome.incident:
         parts.append(f"One of the incidents\n\n{outcome.incident}")
+    parts.append(f"Where sessions are looked up: view-metrics lookups --scope conversation\n\n{outcome.lookups}")
     return "\n\n".join(parts)
 
 
@@ -90,6 +93,7 @@ def _promises_when_racy(outcome: Outcome) -> dict[str, bool]:
         "duplicates are found within one request": "same_request" in causes,
         "duplicates are found across workers": "cross_worker" in causes,
         "an incident names all three call sites": all(stage in outcome.incident for stage in STAGES),
+        "the redundant lookups name all three call sites": all(stage in outcome.lookups for stage in STAGES),
         "users are greeted although they had picked a project": outcome.tally.wrong_greetings > 0,
         "the application reports lost contexts": sum(outcome.claims.losses.values()) > 0,
         "a failure between two creates leaves an orphan": outcome.truth.orphans > 0,
@@ -105,6 +109,7 @@ def _promises_when_fixed(outcome: Outcome) -> dict[str, bool]:
             claims.reuses.get(scope, 0) >= REUSE_TARGET * (claims.reuses.get(scope, 0) + counts.creates) > 0
             for scope, counts in outcome.truth.scopes.items()
         ),
+        "no request looks its session up twice": not any(claims.redundant_lookups.values()),
         "nobody is greeted who had picked a project": outcome.tally.wrong_greetings == 0,
         "no context is reported lost": sum(claims.losses.values()) == 0,
         "a failure between two creates leaves no orphan": outcome.truth.orphans == 0,

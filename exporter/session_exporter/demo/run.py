@@ -91,7 +91,9 @@ class Demo:
             claims = await settled(sidecar_url, truth)
             code, judgement = await self._view_metrics(sidecar_url)
             incident = await self._incident(sidecar_url)
-        outcome = Outcome(plan, tally, frozenset(application.pids), truth, claims, judgement, code, incident)
+            lookups = await self._told(sidecar_url, "lookups", "--scope", "conversation")
+        pids = frozenset(application.pids)
+        outcome = Outcome(plan, tally, pids, truth, claims, judgement, code, incident, lookups)
         return self._conclude(outcome)
 
     def _conclude(self, outcome: Outcome) -> int:
@@ -125,7 +127,11 @@ class Demo:
 
     async def _incident(self, sidecar_url: str) -> str:
         wanted = ("--kind", "rapid_duplicate_create", "--scope", "conversation", "--limit", "1000")
-        code, stories = await self._view_metrics(sidecar_url, "incidents", *wanted)
-        if code != 0:
-            raise PeerError(f"view-metrics incidents exited with {code}: {stories}")
+        stories = await self._told(sidecar_url, "incidents", *wanted)
         return clearest(stories) if "rapid_duplicate_create" in stories else ""
+
+    async def _told(self, sidecar_url: str, command: str, *arguments: str) -> str:
+        code, text = await self._view_metrics(sidecar_url, command, *arguments)
+        if code != 0:
+            raise PeerError(f"view-metrics {command} exited with {code}: {text}")
+        return text
