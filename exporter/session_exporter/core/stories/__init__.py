@@ -1,0 +1,1 @@
+"""What `explanations` and `storytelling` are made of: incidents read for people."""
