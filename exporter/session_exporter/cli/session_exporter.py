@@ -173,8 +173,8 @@ def tail(
     (pid@replica), the application's nearest call site. "-" is what is not known.
 
     With --judged, one line a verdict: create, reuse, adopted, attributed, lookup, redundant_lookup, end,
-    rapid_duplicate_create, context_loss, conflict, create_failure, violation. A verdict waits until nothing can come
-    before it any more (`lateness`, 2s).
+    rapid_duplicate_create, context_loss, rotation, stale_expected, conflict, create_failure, violation, invalid_id,
+    id_mismatch. A verdict waits until nothing can come before it any more (`lateness`, 2s).
 
     It only reads, and may run beside a sidecar. The journal holds what is recent: what the sidecar has read and
     deleted is not shown, and --judged knows nothing of it.
