@@ -29,7 +29,8 @@ BLOCK = re.compile(
 FILE_NAME = re.compile(r"# ([\w.-]+\.\w+)\n")
 # Of the sidecar, and of applications. They may be taken here, and tests run beside each other: others stand in.
 PORTS = ("9897", "8000")
-FIND_SESSIONS = "docs/howto/find-sessions.md"
+# Their output is compared with what they show.
+SHOWN = ("docs/howto/find-sessions.md", "docs/howto/find-redundant-lookups.md")
 DEADLINE_S = 90.0
 # Examples run in directories of their own, where a relative path would lead nowhere.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PROJECT / "exporter")}
@@ -174,11 +175,12 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path, programs, free_ports) -
 
 
 @pytest.mark.e2e
-def test_sessions_that_nobody_reports_are_found_as_the_document_shows(tmp_path, programs, free_ports) -> None:
-    save_files(FIND_SESSIONS, tmp_path)
-    printed = run_shell(shell_of(FIND_SESSIONS), tmp_path, programs, free_ports)
+@pytest.mark.parametrize("name", SHOWN)
+def test_what_is_looked_for_is_found_as_the_document_shows(name, tmp_path, programs, free_ports) -> None:
+    save_files(name, tmp_path)
+    printed = run_shell(shell_of(name), tmp_path, programs, free_ports)
     shapes = {shape(line) for line in printed.splitlines()}
-    blocks = [block.text for block in BLOCKS[FIND_SESSIONS] if not block.kind]
+    blocks = [block.text for block in BLOCKS[name] if not block.kind and not block.text.startswith("sum by ")]
     shown = [line for text in blocks for line in text.splitlines() if line != "[...]"]
     assert [line for line in shown if shape(line) not in shapes] == [], printed
     sites = set(re.findall(r"\bapp\.py:\d+:\w+", "\n".join(shown)))
@@ -188,7 +190,7 @@ def test_sessions_that_nobody_reports_are_found_as_the_document_shows(tmp_path, 
 def test_the_commands_of_the_other_documents_run(tmp_path, programs, free_ports) -> None:
     for name in TO_RUN:
         script = "\n".join(line for line in shell_of(name).splitlines() if not line.startswith("make "))
-        if name not in {"docs/tutorial.md", FIND_SESSIONS} and script:
+        if name not in {"docs/tutorial.md", *SHOWN} and script:
             directory = tmp_path / name.replace("/", "-")
             directory.mkdir()
             save_files(name, directory)
