@@ -26,9 +26,11 @@ from session_exporter.core.events import (
     CreateFailed,
     DbSession,
     Ended,
+    Identified,
     LookedUp,
     Observed,
     Reused,
+    Unmet,
     Violated,
 )
 from session_exporter.tracker import SessionTracker
@@ -64,6 +66,8 @@ def test_the_numbers_on_the_wire_are_those_of_the_events() -> None:
         CreateFailed: reporter._CREATE_FAILED,
         Violated: reporter._VIOLATED,
         DbSession: reporter._DB_SESSION,
+        Unmet: reporter._UNMET,
+        Identified: reporter._IDENTIFIED,
     }
     shared = [getattr(reporter, name) for name in ("_CREATED", "LOOKED_UP", "OBSERVED", "_ENDED", "_ATTRIBUTED")]
     assert shared == [door._CREATED, door._LOOKED_UP, door._OBSERVED, door._ENDED, door._ATTRIBUTED]

@@ -1,118 +1,28 @@
-"""What surrounds a call: the request it belongs to, the wrapped call it is made in, and the OpenTelemetry trace."""
+"""The request that a call belongs to."""
 
-import os
-import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self, TypeAlias
 
+from session_exporter.contexts import make_context
 from session_exporter.core.context import RequestContext
-from session_exporter.identity import IdError, canonical_id
+from session_exporter.course import MISSED, Course, Loss, Teller
+from session_exporter.identity import canonical_id
+from session_exporter.patches import OnFailure
 
-REQUEST_ID_BYTES: Final = 8
 # Of one request, who wants to know of its end at the same time.
 WHEN_ENDED_MAX: Final = 10_000
-OPENTELEMETRY: Final = "opentelemetry.trace"
+# More than anybody nests; and somebody's own kind of request may be its own outer one.
+OUTER_MAX: Final = 64
 
 # Holds the request, not its context: a user who is bound in a task or thread of the request (where changes of the
 # variable itself would stay) is bound for all of it.
 current: ContextVar["Request | None"] = ContextVar("session_exporter_request", default=None)
 
-OnFailure = Callable[[Exception], None]
 
-
-class Call:
-    """A wrapped call under way: a context manager. What statements inside of it find belongs to it.
-
-    Args:
-        scope: Whose session it is about.
-
-    Attributes:
-        scope: As given.
-        failed: Whether a statement inside of it has reported that its create failed.
-        ended: Whether the block was left; what it has started in the background is then no longer in it.
-    """
-
-    # What most calls never change is kept by the class: some are made many times per request.
-    failed = False
-    ended = False
-    _found: set[str] | None = None
-    _made: set[str] | None = None
-    _outer: "Call | None" = None
-    _token: "Token[Call | None] | None" = None
-
-    def __init__(self, scope: str) -> None:
-        self.scope = scope
-
-    def __enter__(self) -> Self:
-        if self._token is not None or self.ended:  # once is all: around itself it would never end
-            return self
-        outer = current_call.get()
-        while outer is not None and outer.ended:  # as a chain of jobs leaves behind that each began in the one before
-            outer = outer._outer  # noqa: SLF001 - of the same class
-        self._outer = outer
-        self._token = current_call.set(self)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.ended = True
-        token, self._token = self._token, None
-        if token is not None:
-            try:
-                current_call.reset(token)
-            except ValueError:
-                # Left in another context than it was entered in, as a coroutine that is thrown away; in that one some
-                # other call may be under way.
-                if current_call.get() is self:
-                    current_call.set(self._outer)
-
-    @property
-    def found(self) -> set[str]:
-        """Ids of sessions that statements inside of it found."""
-        if self._found is None:
-            self._found = set()
-        return self._found
-
-    @property
-    def made(self) -> set[str]:
-        """Ids of sessions that statements inside of it created; the transaction may still be open."""
-        if self._made is None:
-            self._made = set()
-        return self._made
-
-    @property
-    def outer(self) -> "Call | None":
-        """The wrapped call that this one was made in."""
-        return self._outer
-
-
-current_call: ContextVar[Call | None] = ContextVar("session_exporter_call", default=None)
-
-
-def call_of(scope: str) -> Call | None:
-    """The outermost wrapped call that is about this scope and has not ended."""
-    found, call = None, current_call.get()
-    while call is not None:
-        if call.scope == scope and not call.ended:
-            found = call
-        call = call.outer
-    return found
-
-
-class _OpenTelemetry(NamedTuple):
-    """The functions of OpenTelemetry that are needed, which the application has imported."""
-
-    get_current: Callable[[], object]
-    get_current_span: Callable[[], Any]
-
-
-_opentelemetry: _OpenTelemetry | None = None
-# Its contexts never change, and a new one comes with every span: a trace id is worked out once for each.
-_trace_seen: tuple[object, bytes] = (None, b"")
+Verdict: TypeAlias = "tuple[Request, list[Loss]]"
 
 
 class Request:
@@ -125,6 +35,7 @@ class Request:
         request_id: The same as the context's.
         user_id: The same as the context's, `""` when not known.
         ended: Whether the block was left; whoever still runs in the request's contextvars is then no longer in it.
+        course: What it has found, missed and used so far.
         late_user: Asked for the user whenever that is needed and not known yet; returns None while nobody knows.
         late_session: Likewise for the session that the request expects.
     """
@@ -136,6 +47,7 @@ class Request:
         "_token",
         "_when_ended",
         "context",
+        "course",
         "ended",
         "late_session",
         "late_user",
@@ -152,7 +64,11 @@ class Request:
         outer = self._outer
         self.late_user: Callable[[], object] | None = None if outer is None else outer.late_user
         self.late_session: Callable[[], object] | None = None if outer is None else outer.late_session
-        self._take(_context(given, None if outer is None else outer.context, on_failure))
+        self._take(make_context(given, None if outer is None else outer.context, on_failure))
+        if outer is not None and outer.user_id and self.user_id and outer.user_id != self.user_id:
+            self.late_session = None  # which is the other one's
+        is_inherited = outer is not None and given.get("session_id") is None
+        self.course = Course(self.context.session_id or "", inherited=is_inherited)
 
     @property
     def outer(self) -> "Request | None":
@@ -169,11 +85,25 @@ class Request:
             self._on_failure(error)
 
     def bind_session(self, session: object) -> None:
-        """Name the session that the request expects to get; None changes nothing."""
+        """Name the session that the request expects to get from now on; None changes nothing.
+
+        Where one was expected before, that one stays what the request is judged by.
+        """
         if session is None:
             return
+        self.find_session()
+        self._expect(session, lasting=False)
+
+    def learn_session(self, session: object) -> None:
+        """Name the session that the request has expected since it began, as has turned out; None changes nothing."""
+        if session is not None:
+            self._expect(session, lasting=True)
+
+    def _expect(self, session: object, *, lasting: bool) -> None:
         try:
-            self._take(replace(self.context, session_id=canonical_id(session, "session")))
+            expected = canonical_id(session, "session")
+            self._take(replace(self.context, session_id=expected))
+            self.course.expect(expected, lasting=lasting)
         except Exception as error:  # noqa: BLE001 - counted by the tracker
             self._on_failure(error)
 
@@ -196,7 +126,7 @@ class Request:
         if ask is not None and not self.context.session_id:
             self.late_session = None
             try:
-                self.bind_session(ask())
+                self.learn_session(ask())
             except Exception as error:  # noqa: BLE001 - counted by the tracker
                 self._on_failure(error)
             finally:
@@ -219,6 +149,80 @@ class Request:
         """Take `when_ended` back."""
         if self._when_ended is not None:
             self._when_ended.pop(act, None)
+
+    def note(  # noqa: PLR0917 - by position is faster
+        self,
+        teller: Teller,
+        how: int,
+        scope: str,
+        session: str,
+        at_us: int,
+        user: str,
+        trace: bytes,
+        sites: tuple[str, ...] | None = None,
+    ) -> None:
+        """Take note of what the request does with a session, as `Course.note` does; `teller` tells of it."""
+        course = self.course
+        if course.enter(scope, teller):
+            self._enter(scope, teller, at_us, trace)
+        is_lasting = self.late_session is not None
+        course.note(how, scope, session, at_us, user, trace, sites, lasting=is_lasting)
+        if self._outer is not None and how != MISSED:
+            for outer in self._around():
+                outer.course.hear(how, scope, session)
+
+    def expected_before(self, scope: str, session: str) -> str:
+        """The session that the request expected and had in this scope before it came to this one; `""` for none."""
+        expected = self.course.expected
+        if not expected or expected == session:
+            return ""
+        courses = (request.course for request in (self, *self._around()))
+        return expected if any(each.expected == expected and each.is_found(scope) for each in courses) else ""
+
+    def _enter(self, scope: str, teller: Teller, at_us: int, trace: bytes) -> None:
+        if not self.course.expected:
+            self.find_session()
+        context = self.context
+        if context.thread_id or context.run_id:
+            teller.identified(self, scope, at_us, trace)
+
+    def _around(self) -> list["Request"]:
+        """The requests around this one, the nearest first."""
+        found: list[Request] = []
+        outer = self._outer
+        while outer is not None and len(found) < OUTER_MAX:
+            found.append(outer)
+            outer = outer._outer  # noqa: SLF001 - of the same class
+        return found
+
+    def _judge(self) -> None:
+        """Give the verdict on the course, once; where a request around expects the same session, together with it."""
+        course = self.course
+        if course.over:
+            return
+        if not course.expected and not course.is_blank:
+            self.find_session()
+        course.over = True
+        if course.settled or course.is_blank:
+            return
+        verdicts = [*course.held, (self, course.losses())]
+        judge = self._judged_with()
+        if judge is None:
+            _tell(course.expected, verdicts)
+        elif not judge.course.settled:
+            judge._hold(verdicts)  # noqa: SLF001 - of the same class
+
+    def _judged_with(self) -> "Request | None":
+        """The nearest request around this one that expects the same session, and may still get it, or has got it."""
+        for outer in self._around():
+            if not outer.course.expected:
+                outer.find_session()
+            if outer.course.expected == self.course.expected:
+                return outer if outer.course.settled or not outer.course.over else None
+        return None
+
+    def _hold(self, verdicts: "list[Verdict]") -> None:
+        self.course.hold(verdicts)
 
     def _tell_ended(self) -> None:
         acts, self._when_ended = self._when_ended, None
@@ -246,6 +250,10 @@ class Request:
             self._outer = self._outer._outer  # noqa: SLF001 - of the same class
         if self._when_ended is not None:
             self._tell_ended()
+        try:
+            self._judge()
+        except Exception as judging:  # noqa: BLE001 - counted by the tracker
+            self._on_failure(judging)
         token, self._token = self._token, None
         if token is not None:
             try:
@@ -263,6 +271,12 @@ class Request:
         self.__exit__(kind, error, trace)
 
 
+def _tell(expected: str, verdicts: list[Verdict]) -> None:
+    for request, losses in verdicts:
+        for loss in losses:
+            loss.teller.unmet(request, expected, loss)
+
+
 def current_request() -> Request | None:
     """The innermost request that the calling task or thread runs in and that has not ended."""
     innermost = request = current.get()
@@ -271,80 +285,3 @@ def current_request() -> Request | None:
     if innermost is not None and innermost.ended:
         innermost._outer = request  # noqa: SLF001 - not walked again
     return request
-
-
-def trace_id(on_failure: OnFailure) -> bytes:
-    """The current OpenTelemetry trace id, 16 bytes; empty when there is none."""
-    global _trace_seen  # noqa: PLW0603 - replaced as a whole, which is atomic
-    try:
-        opentelemetry = _opentelemetry or _find_opentelemetry()
-        if opentelemetry is None:
-            return b""
-        surroundings = opentelemetry.get_current()
-        seen, trace = _trace_seen
-        if seen is not surroundings:
-            trace = _valid_trace_id(opentelemetry.get_current_span().get_span_context())
-            _trace_seen = surroundings, trace
-    except Exception as error:  # noqa: BLE001 - counted by the tracker; the event is worth recording without it
-        on_failure(error)
-        return b""
-    return trace
-
-
-def _valid_trace_id(span_context: Any) -> bytes:
-    number: int = span_context.trace_id if span_context.is_valid else 0
-    return number.to_bytes(16, "big") if number else b""
-
-
-def _find_opentelemetry() -> "_OpenTelemetry | None":
-    global _opentelemetry  # noqa: PLW0603 - found once
-    # Both are absent from modules that another thread is just importing.
-    get_current = getattr(sys.modules.get("opentelemetry.context"), "get_current", None)
-    get_current_span = getattr(sys.modules.get(OPENTELEMETRY), "get_current_span", None)
-    if get_current is None or get_current_span is None:
-        return None
-    _opentelemetry = _OpenTelemetry(get_current, get_current_span)
-    return _opentelemetry
-
-
-def _context(given: Mapping[str, Any], outer: RequestContext | None, on_failure: OnFailure) -> RequestContext:
-    """A context of everything given that is usable, with an id in any case."""
-    try:
-        return _joined({name: _canonical(name, value) for name, value in given.items() if value is not None}, outer)
-    except Exception:  # noqa: BLE001 - what is unusable is found, and counted, one by one
-        usable = _usable({name: value for name, value in given.items() if value is not None}, on_failure)
-    try:
-        return _joined(usable, outer)
-    except Exception as error:  # noqa: BLE001 - counted by the tracker
-        on_failure(error)
-        return _joined({}, None)
-
-
-def _usable(fields: Mapping[str, Any], on_failure: OnFailure) -> dict[str, Any]:
-    usable: dict[str, Any] = {}
-    for name, value in fields.items():
-        try:
-            canonical = _canonical(name, value)
-            RequestContext(**{name: canonical})
-        except IdError as error:
-            on_failure(error)
-        except Exception:  # noqa: BLE001 - its text may hold the value, which is not for logs
-            on_failure(IdError(f"{name} of a request is empty, a placeholder, or cannot be copied"))
-        else:
-            usable[name] = canonical
-    return usable
-
-
-def _canonical(name: str, value: object) -> Any:
-    return value if name == "metadata" else canonical_id(value, name)
-
-
-def _joined(fields: dict[str, Any], outer: RequestContext | None) -> RequestContext:
-    """The context of these fields, begun by an outer one unless that is another user's."""
-    if "request_id" not in fields:
-        fields["request_id"] = os.urandom(REQUEST_ID_BYTES).hex()
-    user_id = fields.get("user_id")
-    if outer is None or (user_id and outer.user_id and user_id != outer.user_id):
-        return RequestContext(**fields)
-    begun = outer.child(**{name: value for name, value in fields.items() if name != "user_id"})
-    return begun.with_user(user_id) if user_id else begun

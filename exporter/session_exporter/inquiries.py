@@ -4,11 +4,11 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
-from session_exporter.ambient import OnFailure
 from session_exporter.core.carriers import carrier_of, cookie_in, usable_id
 from session_exporter.identity import canonical_id
 from session_exporter.loaded import loaded_value
 from session_exporter.mappings import Expectation
+from session_exporter.patches import OnFailure
 
 Finder: TypeAlias = Callable[[Any], object]
 Expect: TypeAlias = Expectation | Finder | Iterable[Expectation | Finder]

@@ -6,16 +6,25 @@ nothing tells when the work on one of them is done. Between messages the connect
 
 A message that was received in a task made for it (as `asyncio.wait_for` does before Python 3.12) is current in the task
 that serves the connection as well. A task that reads one message after the other keeps them to itself.
+
+Whether a message got the session that it expected is judged once: when the task that received it asks for the next one,
+or, where other tasks have worked on it, when the last of them is done; at the latest when the connection ends. Where
+each is received in a task of its own, it is judged when the next one has come.
 """
 
 import sys
 from asyncio import Future, Task, current_task, get_running_loop
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any
-from weakref import ref
+from typing import Any, Final
+from weakref import WeakSet, ref
 
-from session_exporter.ambient import OnFailure, Request, current, current_request
+from session_exporter.ambient import Request, Verdict, current, current_request
+from session_exporter.course import Teller
+from session_exporter.patches import OnFailure
+
+# Of one message, the tasks that are waited for; one that has more is judged when the connection ends.
+WORKERS_MAX: Final = 64
 
 
 class MessageRequest(Request):
@@ -24,12 +33,18 @@ class MessageRequest(Request):
     Args:
         connection: The connection's request.
         on_failure: Told what goes wrong.
+        readers: The tasks that receive messages, and serve the connection: nobody waits for their end.
     """
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "_is_left", "_is_open", "_readers", "_workers")
 
-    def __init__(self, connection: Request, on_failure: OnFailure) -> None:
+    def __init__(
+        self, connection: Request, on_failure: OnFailure, readers: "tuple[Callable[[], object], ...]" = ()
+    ) -> None:
         self._connection = connection
+        self._readers = readers
+        self._workers: WeakSet[Task[Any]] | None = None
+        self._is_open = self._is_left = False
         super().__init__({}, on_failure)
 
     @property
@@ -61,6 +76,71 @@ class MessageRequest(Request):
     def _end(self, _connection: Request) -> None:
         self._tell_ended()
 
+    def note(  # noqa: PLR0917 - as the other one
+        self,
+        teller: Teller,
+        how: int,
+        scope: str,
+        session: str,
+        at_us: int,
+        user: str,
+        trace: bytes,
+        sites: tuple[str, ...] | None = None,
+    ) -> None:
+        """Take note of what is done with a session, and of the task that does it."""
+        super().note(teller, how, scope, session, at_us, user, trace, sites)
+        self._follow()
+
+    def is_read_by(self, task: object) -> bool:
+        """Whether it was received in this task."""
+        return bool(self._readers) and self._readers[0]() is task
+
+    def leave(self) -> None:
+        """Judge it, as its reader is done with it; later, while other tasks are at work, or have not begun."""
+        self._is_left = True
+        if self._is_open and not self._workers:
+            self._judge()
+
+    def _hold(self, verdicts: list[Verdict]) -> None:
+        super()._hold(verdicts)
+        self._follow()
+
+    def _follow(self) -> None:
+        if self.course.over:
+            return
+        if not self._is_open:
+            self._is_open = True
+            self._connection.when_ended(self._judge_at_last)
+        task = _running_task()
+        if task is None or any(reader() is task for reader in self._readers):
+            return
+        if self._workers is None:
+            self._workers = WeakSet()
+        if task not in self._workers and len(self._workers) <= WORKERS_MAX:
+            self._workers.add(task)
+            if len(self._workers) <= WORKERS_MAX:
+                task.add_done_callback(self._work_done)
+
+    def _work_done(self, task: "Task[Any]") -> None:
+        try:
+            if self._workers is not None:
+                self._workers.discard(task)
+            if self._is_left and not self._workers:
+                self._judge()
+        except Exception as error:  # noqa: BLE001 - counted
+            self._on_failure(error)
+
+    def _judge(self) -> None:
+        self._connection.forget(self._judge_at_last)
+        super()._judge()
+
+    def _judge_at_last(self, _connection: Request) -> None:
+        super()._judge()
+
+    def _judged_with(self) -> Request | None:
+        """Nothing else: that the connection got a session when it began is no news of this message."""
+        return None
+
 
 class Connection:
     """Makes requests of the messages of one connection; no call raises an Exception.
@@ -77,6 +157,7 @@ class Connection:
         self._server: Callable[[], object] = _nobody
         self._reader: Callable[[], object] = _nobody
         self._first: MessageRequest | None = None
+        self._last: MessageRequest | None = None
 
     async def prepare(self) -> None:
         """Get to know the task that serves the connection, which has to call this."""
@@ -94,6 +175,7 @@ class Connection:
     def ask(self) -> None:
         """Note that the caller's task is done with its message and asks for the next one."""
         try:
+            self._leave_message()
             current.set(self._surroundings())
             first = self._first
             if first is not None and self._context is not None and self._reader() is current_task():
@@ -105,12 +187,29 @@ class Connection:
     def receive(self) -> None:
         """Begin the request of a message that the caller's task has just received."""
         try:
+            last, self._last = self._last, None
+            if last is not None:
+                last.leave()
             current.set(self._surroundings())
-            message = MessageRequest(self._request, self._on_failure)
+            task = current_task()
+            readers = (_nobody if task is None else ref(task), self._server)
+            message = MessageRequest(self._request, self._on_failure, readers)
             current.set(message)
             self._tell_server(message)
         except Exception as error:  # noqa: BLE001 - counted
             self._on_failure(error)
+
+    def _leave_message(self) -> None:
+        """Have the message that the caller's task has worked on judged, now or when there is another one."""
+        message = current_request()
+        while message is not None and not isinstance(message, MessageRequest):
+            message = message.outer
+        if message is None:
+            return
+        if message.is_read_by(current_task()):
+            message.leave()
+        else:
+            self._last = message  # who serves the connection may still be at work on it
 
     def _tell_server(self, message: MessageRequest) -> None:
         if self._context is None:
@@ -139,6 +238,13 @@ def _leave(message: Request, connection: Request) -> None:
 
 def _nobody() -> None:
     return None
+
+
+def _running_task() -> "Task[Any] | None":
+    try:
+        return current_task()
+    except RuntimeError:  # a thread, which somebody waits for, or nobody knows of
+        return None
 
 
 async def _context_of(task: "Task[Any]") -> Context | None:

@@ -2,49 +2,29 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
-from session_exporter.ambient import OPENTELEMETRY, Request, current, current_request, trace_id
+from session_exporter.ambient import Request, current, current_request
 from session_exporter.callsites import call_sites
 from session_exporter.core.scopes import DEFAULT_SCOPE
+from session_exporter.course import FOUND, MADE, MENTIONED, MISSED, TOUCHED, WROTE, Loss
 from session_exporter.identity import canonical_id, required_id
 from session_exporter.outlet import Outlet, Shield
+from session_exporter.surroundings import NOWHERE, Surroundings
+from session_exporter.traces import OPENTELEMETRY, trace_id
 
 # The kinds' numbers on the wire; a test compares them with core/events.py.
 LOOKED_UP: Final = 3
 OBSERVED: Final = 4
 _CREATED, _ENDED, _ATTRIBUTED = 1, 5, 6
-_CONFLICTED, _CREATE_FAILED, _VIOLATED, _DB_SESSION = 8, 9, 10, 11
+_CONFLICTED, _CREATE_FAILED, _VIOLATED, _DB_SESSION, _UNMET, _IDENTIFIED = 8, 9, 10, 11, 12, 13
 RESULT, UPSERT, ROW = 0, 1, 2
 
 _NO_TRACE: Final = b""
-
-
-class Surroundings(NamedTuple):
-    """Where something happened, to be captured when it happens.
-
-    Attributes:
-        request: The request; its user may become known before the event is reported.
-        trace: OpenTelemetry trace id, 16 bytes, empty when there is none.
-        sites: Nearest application frames, innermost first.
-    """
-
-    request: Request | None = None
-    trace: bytes = _NO_TRACE
-    sites: tuple[str, ...] = ()
-
-    @property
-    def request_id(self) -> str:
-        """The request's id, `""` when there is none."""
-        return "" if self.request is None else self.request.request_id
-
-    @property
-    def user_id(self) -> str:
-        """The request's user, `""` when not known."""
-        return "" if self.request is None else self.request.find_user()
-
-
-NOWHERE: Final = Surroundings()
+# What has nothing to do with the course of a request.
+_OTHERWISE: Final = -1
+# Of what `report_here` is given for a lookup, where the id is that was asked for.
+_ASKED: Final = 2
 
 
 class Reporter:
@@ -110,7 +90,29 @@ class Reporter:
             trace = trace_id(self.count_failure) if OPENTELEMETRY in sys.modules else _NO_TRACE
             at_us = self._clock_ns() // 1000
             sites = call_sites(skipped + 1)
+            if request is not None and kind == OBSERVED and (expected := request.expected_before(scope, session)):
+                rest = (*rest, RESULT, "", expected)
             self._outlet.append((kind, at_us, scope, session, whose, key, request_id, trace, sites, *rest))
+            if request is not None:
+                how, met = (FOUND, session) if session else (MISSED, str(rest[2]) if len(rest) > _ASKED else "")
+                request.note(self, how, scope, met, at_us, whose, trace, sites)
+        except Exception:  # as above
+            with self.shield:
+                raise
+
+    def note(self, how: int, scope: str, session: str, user: str = "") -> None:
+        """Have the caller's request know what it does with a session, of which nothing is to be recorded.
+
+        Args:
+            how: One of the words of `session_exporter.course`.
+            scope: The scope.
+            session: Its id, as `canonical_id` makes it; `""` for the one of the user that was missed.
+            user: Whose.
+        """
+        try:
+            request = None if current.get() is None else current_request()
+            if request is not None:
+                request.note(self, how, scope, session, self._clock_ns() // 1000, user, _NO_TRACE, ())
         except Exception:  # as above
             with self.shield:
                 raise
@@ -128,8 +130,9 @@ class Reporter:
     ) -> None:
         """A session came into existence, with evidence."""
         with self.shield:
-            version = canonical_id(generation, "generation")
-            self._append(_CREATED, at_us, (scope, session, user, key), where, where.sites, version)
+            made, version = canonical_id(session, "session"), canonical_id(generation, "generation")
+            rest = (where.sites, version, _expected(where, scope, made))
+            self._append(_CREATED, MADE, at_us, (scope, made, user, key), where, *rest)
 
     def looked_up(
         self,
@@ -142,14 +145,22 @@ class Reporter:
         at_us: int = 0,
         duration_us: int = 0,
         again: bool = False,
+        asked: object = "",
+        surely: bool = True,
     ) -> None:
         """The session of a user was asked for; None or `""` when none was found.
 
-        `again`: the same transaction or call has found or made it before, so that it is no further reuse.
+        `again`: the same transaction or call has found or made it before, so that it is no further reuse. `asked`: the
+        id that was asked for, when it was not the session of a user, whatever its id. `surely`: nothing that was found
+        means that there is none.
         """
         try:
             found = canonical_id(session, "session")
-            self._append(LOOKED_UP, at_us, (scope, found, user, key), where, where.sites, duration_us, again)
+            if found:
+                self._append(LOOKED_UP, FOUND, at_us, (scope, found, user, key), where, where.sites, duration_us, again)
+                return
+            rest = (where.sites, duration_us, again, canonical_id(asked, "asked"))
+            self._append(LOOKED_UP, MISSED if surely else MENTIONED, at_us, (scope, "", user, key), where, *rest)
         except Exception:  # as above: there are many lookups
             with self.shield:
                 raise
@@ -170,9 +181,10 @@ class Reporter:
     ) -> None:
         """A session was seen, and the ledger decides whether it was made just then; `origin` as in `Observed`."""
         try:
-            version = canonical_id(generation, "generation")
-            rest = (where.sites, created_at_us, duration_us, origin, version)
-            self._append(OBSERVED, at_us, (scope, required_id(session, "session"), user, key), where, *rest)
+            seen, version = required_id(session, "session"), canonical_id(generation, "generation")
+            rest = (where.sites, created_at_us, duration_us, origin, version, _expected(where, scope, seen))
+            how = FOUND if origin == RESULT else WROTE
+            self._append(OBSERVED, how, at_us, (scope, seen, user, key), where, *rest)
         except Exception:  # as above
             with self.shield:
                 raise
@@ -190,7 +202,7 @@ class Reporter:
     ) -> None:
         """A session ended, for one of `END_REASONS`."""
         with self.shield:
-            self._append(_ENDED, at_us, (scope, required_id(session, "session"), user, key), where, reason)
+            self._append(_ENDED, TOUCHED, at_us, (scope, required_id(session, "session"), user, key), where, reason)
 
     def attributed(
         self, session: object, *, scope: str, user: object, key: object = "", where: Surroundings, at_us: int = 0
@@ -198,7 +210,7 @@ class Reporter:
         """The user of a session that was created without one became known."""
         with self.shield:
             whose = required_id(user, "user")
-            self._append(_ATTRIBUTED, at_us, (scope, required_id(session, "session"), whose, key), where)
+            self._append(_ATTRIBUTED, FOUND, at_us, (scope, required_id(session, "session"), whose, key), where)
 
     def conflicted(
         self,
@@ -212,7 +224,7 @@ class Reporter:
     ) -> None:
         """A unique index refused a create; the session may be None when its id is not known."""
         with self.shield:
-            self._append(_CONFLICTED, at_us, (scope, canonical_id(session), user, key), where, where.sites)
+            self._append(_CONFLICTED, MENTIONED, at_us, (scope, canonical_id(session), user, key), where, where.sites)
 
     def create_failed(
         self,
@@ -226,7 +238,7 @@ class Reporter:
     ) -> None:
         """A create failed, for one of `FAILURES`."""
         with self.shield:
-            self._append(_CREATE_FAILED, at_us, (scope, "", user, key), where, reason, where.sites)
+            self._append(_CREATE_FAILED, MENTIONED, at_us, (scope, "", user, key), where, reason, where.sites)
 
     def violated(
         self,
@@ -242,7 +254,7 @@ class Reporter:
         """One use of a database session crossed a border; `kind` is one of `VIOLATIONS`."""
         with self.shield:
             rest = (kind, other_user, other_request, where.sites)
-            self._append(_VIOLATED, at_us, (DEFAULT_SCOPE, use, user, ""), where, *rest)
+            self._append(_VIOLATED, _OTHERWISE, at_us, (DEFAULT_SCOPE, use, user, ""), where, *rest)
 
     def db_session(
         self,
@@ -265,7 +277,7 @@ class Reporter:
         with self.shield:
             counts = (opened_at_us, last_activity_us, queries, transactions, dict(errors), last_error, total_time_us)
             rest = (outcome, state, *counts, where.sites)
-            self._append(_DB_SESSION, at_us, (DEFAULT_SCOPE, use, user, ""), where, *rest)
+            self._append(_DB_SESSION, _OTHERWISE, at_us, (DEFAULT_SCOPE, use, user, ""), where, *rest)
 
     def set_gauge(self, name: str, value: int) -> None:
         """Publish a gauge of this process, one of `GAUGES`; from 0."""
@@ -282,18 +294,40 @@ class Reporter:
         with self.shield:
             self._outlet.pool_waited(duration_us)
 
+    def unmet(self, request: Request, expected: str, loss: Loss) -> None:
+        """A request is over that never got the session it expected."""
+        first = loss.first
+        with self.shield:
+            where = Surroundings(request, first.trace, first.sites)
+            rest = (loss.missed, first.at_us, loss.actual, loss.shared, first.sites)
+            self._append(_UNMET, _OTHERWISE, 0, (loss.scope, expected, first.user or None, ""), where, *rest)
+
+    def identified(self, request: Request, scope: str, at_us: int, trace: bytes) -> None:
+        """A request that has to do with sessions of a scope belongs to a thread or run."""
+        thread, run = request.context.thread_id or "", request.context.run_id or ""
+        with self.shield:
+            where = Surroundings(request, trace)
+            self._append(_IDENTIFIED, _OTHERWISE, at_us, (scope, "", None, ""), where, thread, run)
+
     def _append(
-        self, kind: int, at_us: int, about: tuple[str, object, object, object], where: Surroundings, *rest: object
+        self,
+        kind: int,
+        how: int,
+        at_us: int,
+        about: tuple[str, object, object, object],
+        where: Surroundings,
+        *rest: object,
     ) -> None:
         scope, session, user, key = about
-        fields = (
-            kind,
-            at_us or self._clock_ns() // 1000,
-            scope,
-            canonical_id(session, "session"),
-            where.user_id if user is None else canonical_id(user, "user"),
-            canonical_id(key, "key"),
-            where.request_id,
-            where.trace,
-        )
+        at_us = at_us or self._clock_ns() // 1000
+        met = canonical_id(session, "session")
+        whose = where.user_id if user is None else canonical_id(user, "user")
+        fields = (kind, at_us, scope, met, whose, canonical_id(key, "key"), where.request_id, where.trace)
         self._outlet.append(fields + rest)
+        if how != _OTHERWISE and where.request is not None:
+            met = str(rest[_ASKED + 1]) if how == MISSED else met
+            where.request.note(self, how, scope, met, at_us, whose, where.trace, where.sites)
+
+
+def _expected(where: Surroundings, scope: str, session: str) -> str:
+    return "" if where.request is None else where.request.expected_before(scope, session)

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from session_exporter.ambient import Call, OnFailure, Request, current, current_call, current_request
+from session_exporter.ambient import Request, current, current_request
 from session_exporter.core.carriers import REQUEST_ID, REQUEST_KEY, RUN_ID, THREAD_ID, request_token, usable_id
 from session_exporter.core.context import RequestContext
 from session_exporter.inquiries import Expect, Inquiry, Questions, User
-from session_exporter.patches import Method, Patches, Replacements
+from session_exporter.patches import Method, OnFailure, Patches, Replacements
 from session_exporter.tracker import SessionTracker
+from session_exporter.wrapped_calls import Call, current_call
 
 if TYPE_CHECKING:
     from contextvars import Token
@@ -155,13 +156,14 @@ class Serving:
         if not request.inquiry.add(self._questions):
             return
         if not request.context.session_id:
-            request.bind_session(self._questions.session_said(said, subject))
+            request.learn_session(self._questions.session_said(said, subject))
         self._ask_later(request)
 
     def end(self, request: WebRequest) -> None:
         """End a request; the session that it expected is what is known by now."""
         try:
             request.find_session()
+            request.late_session = None  # nobody is to be asked any more
         finally:
             request.__exit__(None, None, None)
 

@@ -6,19 +6,35 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from session_exporter.ambient import OPENTELEMETRY, Request, current, current_request, trace_id
+from session_exporter.ambient import Request, current, current_request
 from session_exporter.callsites import call_sites
 from session_exporter.core.scopes import DEFAULT_SCOPE
+from session_exporter.course import FOUND, MADE, MENTIONED, MISSED, TOUCHED
 from session_exporter.identity import SHORT_CHARS, IdError, canonical_id, required_id
 from session_exporter.moments import duration_us, moment_us
 from session_exporter.outlet import TRACKER_HOOK, Journal, Outlet, Shield
-from session_exporter.reporter import Reporter
+from session_exporter.reporter import RESULT, Reporter
+from session_exporter.traces import OPENTELEMETRY, trace_id
 
 if TYPE_CHECKING:
     from session_exporter.journal import JournalLimits
 
 # The kinds' numbers on the wire; a test compares them with core/events.py.
 _CREATED, _REUSED, _LOOKED_UP, _OBSERVED, _ENDED, _ATTRIBUTED, _CONTEXT_LOST = range(1, 8)
+
+# Between what a call records and the expected session, the last field of a create and of an observation.
+_FILLINGS: Final[Mapping[int, tuple[object, ...]]] = {_CREATED: ("",), _OBSERVED: (RESULT, "")}
+# What they are to the course of a request, and whether they begin with call sites.
+_HOW: Final = {
+    _CREATED: (MADE, True),
+    _REUSED: (FOUND, False),
+    _LOOKED_UP: (FOUND, True),
+    _OBSERVED: (FOUND, True),
+    _ENDED: (TOUCHED, False),
+    _ATTRIBUTED: (FOUND, False),
+}
+# Of what is recorded of a lookup, where the id is that was asked for.
+_ASKED: Final = 3
 
 _NO_KEY: Final = ""
 _NO_TRACE: Final = b""
@@ -60,6 +76,7 @@ class SessionTracker:
         self._outlet = Outlet(directory, journal, limits=limits, replica=replica, silent=self._disabled)
         self._shield = Shield(self._outlet, TRACKER_HOOK)
         self._clock_ns = clock_ns
+        self._reporter = Reporter(self._outlet, TRACKER_HOOK, clock_ns=clock_ns)
         self._scopes: dict[str, str] = {DEFAULT_SCOPE: DEFAULT_SCOPE}
 
     def created(self, user: object, session: object, *, scope: str = DEFAULT_SCOPE, key: object = "") -> None:
@@ -92,8 +109,10 @@ class SessionTracker:
             trace = trace_id(self._count_failure) if OPENTELEMETRY in sys.modules else _NO_TRACE
             request = current.get()
             if request is not None and (request := current_request()) is not None:
-                fields = (_REUSED, self._clock_ns() // 1000, name, session, user, key, request.request_id, trace)
-                self._outlet.append(fields)
+                at_us = self._clock_ns() // 1000
+                self._outlet.append((_REUSED, at_us, name, session, user, key, request.request_id, trace))
+                if request.course.met.get(session) != name:
+                    request.note(self._reporter, FOUND, name, session, at_us, user, trace)
             elif trace:
                 self._outlet.append((_REUSED, self._clock_ns() // 1000, name, session, user, key, "", trace))
             else:
@@ -112,6 +131,7 @@ class SessionTracker:
         scope: str = DEFAULT_SCOPE,
         key: object = "",
         duration_s: float = 0.0,
+        asked: object = None,
     ) -> None:
         """Tell that the application asked for the session of a user.
 
@@ -121,12 +141,14 @@ class SessionTracker:
             scope: The kind of session.
             key: A device, app or thread.
             duration_s: How long it took, seconds.
+            asked: The id that was asked for; None when it was the session of the user, whatever its id.
         """
         if self._disabled:
             return
         with self._shield:
-            found = canonical_id(session, "session")
-            self._record(_LOOKED_UP, scope, found, user, key, call_sites(), self._or_zero(duration_us, duration_s))
+            found, took_us = canonical_id(session, "session"), self._or_zero(duration_us, duration_s)
+            rest = () if found or asked is None else (False, self._any_text(asked, "asked"))
+            self._record(_LOOKED_UP, scope, found, user, key, call_sites(), took_us, *rest)
 
     def observed(
         self,
@@ -194,6 +216,9 @@ class SessionTracker:
         with self._shield:
             texts = self._any_text(expected, "expected"), self._any_text(actual, "actual")
             self._record(_CONTEXT_LOST, scope, "", user, key, *texts, call_sites())
+            request = current_request()
+            if request is not None:
+                request.course.tell(texts[0])
 
     def request(
         self,
@@ -261,17 +286,16 @@ class SessionTracker:
     def _record(self, kind: int, scope: str, session: str, user: object, key: object, *rest: object) -> None:
         at_us = self._clock_ns() // 1000
         request = current_request()
-        fields = (
-            kind,
-            at_us,
-            self._scopes.get(scope) or self._new_scope(scope),
-            session,
-            self._user(user),
-            canonical_id(key, "key"),
-            "" if request is None else request.request_id,
-            trace_id(self._count_failure) if OPENTELEMETRY in sys.modules else _NO_TRACE,
-        )
-        self._outlet.append(fields + rest)
+        name = self._scopes.get(scope) or self._new_scope(scope)
+        whose, device = self._user(user), canonical_id(key, "key")
+        trace = trace_id(self._count_failure) if OPENTELEMETRY in sys.modules else _NO_TRACE
+        request_id = "" if request is None else request.request_id
+        if request is not None and kind in _FILLINGS and (expected := request.expected_before(name, session)):
+            rest = (*rest, *_FILLINGS[kind], expected)
+        self._outlet.append((kind, at_us, name, session, whose, device, request_id, trace, *rest))
+        if request is not None:
+            how, met, sites = _noted(kind, session, rest)
+            request.note(self._reporter, how, name, met, at_us, whose, trace, sites)
 
     def _user(self, user: object) -> str:
         if user is not None:
@@ -304,3 +328,13 @@ def _name(value: object, argument: str) -> str:
     if not isinstance(value, str):
         raise IdError(f"{argument} must be a str, not {type(value).__name__}")
     return canonical_id(value, argument)
+
+
+def _noted(kind: int, session: str, rest: tuple[Any, ...]) -> tuple[int, str, tuple[str, ...] | None]:
+    """What an event means for the course of its request: how it came to which session, and where."""
+    if kind == _LOOKED_UP and not session:
+        return MISSED, rest[_ASKED] if len(rest) > _ASKED else "", rest[0]
+    if kind in _HOW:
+        how, has_sites = _HOW[kind]
+        return how, session, rest[0] if has_sites else None
+    return MENTIONED, "", ()

@@ -15,7 +15,6 @@ from recorder import Recorder
 from written import application
 
 from session_exporter import pending
-from session_exporter.ambient import call_of
 from session_exporter.core.events import (
     RESULT,
     UPSERT,
@@ -30,6 +29,7 @@ from session_exporter.core.events import (
 from session_exporter.hooks.calls import install_calls, instrument
 from session_exporter.mappings import CallMapping
 from session_exporter.tracker import SessionTracker
+from session_exporter.wrapped_calls import call_of
 
 MODULE = """
     class Session:

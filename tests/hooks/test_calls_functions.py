@@ -18,10 +18,10 @@ import pytest
 from recorder import Recorder
 from written import application
 
-from session_exporter.ambient import call_of
 from session_exporter.core.events import CreateFailed, LookedUp, Observed
 from session_exporter.hooks.calls import instrument
 from session_exporter.tracker import SessionTracker
+from session_exporter.wrapped_calls import call_of
 
 MODULE = '''
     import asyncio, contextlib, functools, types

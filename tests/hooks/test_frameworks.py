@@ -257,7 +257,7 @@ def test_the_user_of_django_is_known_once_the_view_has_asked_and_never_before(
     client.get("/login/")
     client.get(f"/{kind}/s-1/", buffered=True)
     users = ["", django_site.user_id] if kind == "asking" else ["", ""]
-    assert [event.user for event in journal.events] == users
+    assert [event.user for event in journal.reports] == users
     assert look.expected == ["s-1", "s-1"]
     assert look.asked == []
     assert len(set(requests_of(journal))) == 1
@@ -283,7 +283,7 @@ def test_middleware_put_around_django_by_hand_knows_user_and_route_too(
     client = Client(Middleware(WSGIHandler(), tracker=tracker, expect=path("id"), user="user.pk"))
     client.get("/login/")
     client.get("/asking/s-1/")
-    assert [event.user for event in journal.events] == ["", django_site.user_id]
+    assert [event.user for event in journal.reports] == ["", django_site.user_id]
     assert look.expected == ["s-1", "s-1"]
     assert look.asked == []
 
@@ -299,7 +299,7 @@ def test_django_under_asgi_is_the_same(
     client = AsgiClient(ASGIHandler())
     client.get("/login/")
     assert client.get(f"/{kind}/s-1/", headers={"x-request-id": "r-1"}).json() == {"name": "anna", "id": "s-1"}
-    assert [(event.request, event.user) for event in journal.events] == [("r-1", ""), ("r-1", django_site.user_id)]
+    assert [(event.request, event.user) for event in journal.reports] == [("r-1", ""), ("r-1", django_site.user_id)]
     assert not journal.errors
 
 

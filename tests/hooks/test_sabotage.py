@@ -31,7 +31,18 @@ from session_exporter.hooks.wsgi import Middleware
 from session_exporter.mappings import cookie
 from session_exporter.tracker import SessionTracker
 
-OTHERS = ("ambient", "callsites", "failures", "pending", "reporter")
+OTHERS = (
+    "ambient",
+    "callsites",
+    "contexts",
+    "course",
+    "failures",
+    "pending",
+    "reporter",
+    "surroundings",
+    "traces",
+    "wrapped_calls",
+)
 Base = declarative_base()
 pytestmark = pytest.mark.slow
 
@@ -274,7 +285,7 @@ def test_unbroken_the_hooks_see_the_application_work(undisturbed: list[object], 
     JOURNAL.errors.clear()
     assert fresh_work() == undisturbed
     kinds = {type(event).__name__ for event in JOURNAL.events}
-    assert kinds == {"Created", "LookedUp", "Ended", "Conflicted", "CreateFailed", "DbSession"}
+    assert kinds == {"Created", "LookedUp", "Ended", "Conflicted", "CreateFailed", "DbSession", "Unmet"}
     assert not JOURNAL.errors
 
 

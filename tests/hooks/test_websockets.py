@@ -80,7 +80,7 @@ def test_a_message_has_the_user_and_the_expected_session_of_the_handshake(
     app = serve(handler, tracker, expect=cookie("sid"), user=lambda scope: dict(scope["headers"])[b"x-user"].decode())
     headers = {"cookie": "sid=s-1", "x-user": "anna", "x-request-id": "r-1", "x-thread-id": "t-1"}
     asyncio.run(converse(app, "a", "b", headers=headers))
-    assert [event.user for event in journal.events] == ["anna", "anna"]
+    assert [event.user for event in journal.reports] == ["anna", "anna"]
     assert [context.request_id for context in contexts] == requests_of(journal)
     for context in contexts:
         assert (context.user_id, context.session_id, context.thread_id) == ("anna", "s-1", "t-1")
@@ -261,7 +261,7 @@ def test_a_client_that_connects_again_goes_on_with_its_session(
 def test_a_bad_token_is_refused_and_nobodys(chat_app: Any, journal: Recorder) -> None:
     with pytest.raises(websockets.InvalidStatus):
         asyncio.run(converse(chat_app, "a", headers={"authorization": "bad", "cookie": "sid=s-1"}))
-    assert [(event.session, event.user) for event in journal.events] == [("", "")]
+    assert [(event.session, event.user) for event in journal.reports] == [("", "")]
     assert not journal.errors
 
 

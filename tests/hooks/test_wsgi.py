@@ -132,7 +132,7 @@ def test_parts_of_two_bodies_made_in_turn_on_one_thread_do_not_mix(tracker: Sess
         for body in bodies:
             next(body, None)
             assert current_request() is None
-    assert len(journal.events) == 12
+    assert len(journal.reports) == 12
     for n in range(2):
         mine = [event.request for event in journal.events if event.user == f"u-{n}"]
         assert mine[1::2] == [f"r-{n}"] * 3

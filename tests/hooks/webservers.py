@@ -34,12 +34,12 @@ class Turn:
 
 def by_session(journal: Recorder) -> dict[str, tuple[str, str]]:
     """By session, the request and the user of the last event that tells of it."""
-    return {event.session: (event.request, event.user) for event in journal.events}
+    return {event.session: (event.request, event.user) for event in journal.reports}
 
 
 def requests_of(journal: Recorder) -> list[str]:
     """The request of every event, in order."""
-    return [event.request for event in journal.events]
+    return [event.request for event in journal.reports]
 
 
 class AsgiClient:

@@ -4,7 +4,7 @@ from collections import Counter
 
 import msgspec
 
-from session_exporter.core.events import Event
+from session_exporter.core.events import Event, Identified, Unmet
 from session_exporter.journal.control import COUNTS, GAUGES
 
 
@@ -31,6 +31,11 @@ class Recorder:
         self.pool_waits_us: list[int] = []
         self.opened = 0
         self.closed = 0
+
+    @property
+    def reports(self) -> list[Event]:
+        """What was reported: without what was concluded from it about whole requests."""
+        return [event for event in self.events if not isinstance(event, Unmet | Identified)]
 
     def append(self, fields: tuple[object, ...]) -> None:
         self.events.append(msgspec.msgpack.decode(msgspec.msgpack.encode(fields), type=Event))

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 
-from session_exporter.ambient import Call, call_of, current_call
+from session_exporter.wrapped_calls import Call, call_of, current_call
 
 
 def test_a_statement_finds_the_outermost_call_of_its_scope() -> None:

@@ -4,7 +4,8 @@ import pytest
 from recorder import Recorder
 
 from session_exporter.core.events import Attributed, Conflicted, Created, Ended, LookedUp, Observed
-from session_exporter.reporter import NOWHERE, UPSERT, Reporter
+from session_exporter.reporter import UPSERT, Reporter
+from session_exporter.surroundings import NOWHERE
 from session_exporter.tracker import SessionTracker
 
 AT_US = 1_795_176_000_000_000

@@ -14,8 +14,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, use_span
 from recorder import Recorder
 
-from session_exporter import ambient
+from session_exporter import traces
 from session_exporter.ambient import current_request
+from session_exporter.core.events import Reused
 from session_exporter.tracker import SessionTracker
 
 
@@ -68,7 +69,8 @@ def test_what_is_bound_during_a_request_counts_from_then_on(tracker: SessionTrac
         request.bind_user(UUID(int=7))
         request.bind_session(b"s-9")
         tracker.reused(None, "s")
-    assert [event.user for event in journal.events] == ["", "00000000-0000-0000-0000-000000000007"]
+    reuses = [event for event in journal.events if isinstance(event, Reused)]
+    assert [event.user for event in reuses] == ["", "00000000-0000-0000-0000-000000000007"]
     assert (request.context.request_id, request.context.session_id) == ("r", "s-9")
 
 
@@ -269,8 +271,8 @@ def test_a_trace_that_cannot_be_had_is_counted_and_the_event_recorded(
 def test_opentelemetry_that_is_just_being_imported_is_not_asked(
     tracker: SessionTracker, journal: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ambient, "_opentelemetry", None)
-    monkeypatch.setitem(sys.modules, ambient.OPENTELEMETRY, SimpleNamespace())
+    monkeypatch.setattr(traces, "_opentelemetry", None)
+    monkeypatch.setitem(sys.modules, traces.OPENTELEMETRY, SimpleNamespace())
     tracker.reused("u", "s")
     assert [event.trace for event in journal.events] == [b""]
     assert not journal.errors

@@ -3,14 +3,18 @@
 from collections.abc import Mapping
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import UUID
 
 from session_exporter import pending
-from session_exporter.ambient import Call, call_of, current_call
+from session_exporter.ambient import current_request
+from session_exporter.course import MISSED, TOUCHED
 from session_exporter.failures import create_failure, is_conflict
 from session_exporter.hooks.call_paths import PathError
 from session_exporter.identity import SHORT_CHARS, canonical_id
 from session_exporter.moments import moment_us
-from session_exporter.reporter import LOOKED_UP, OBSERVED, Surroundings
+from session_exporter.reporter import LOOKED_UP, OBSERVED
+from session_exporter.surroundings import Surroundings
+from session_exporter.wrapped_calls import Call, call_of, current_call
 
 if TYPE_CHECKING:
     from session_exporter.hooks.call_judgement import CallPlan
@@ -176,10 +180,38 @@ class Invocation(Call):
     def looked_up(self, session: str, took_us: int, *, again: bool = False) -> None:
         """Report that the session was asked for."""
         reporter = self.plan.reporter
-        if self._where is None:
-            reporter.report_here(_FRAMES, LOOKED_UP, self.scope, session, self.user, self.key, took_us, again)
+        asked, surely = ("", True) if session else self._asked()
+        if self._where is None and surely:
+            rest = (took_us, again, asked) if asked else (took_us, again)
+            reporter.report_here(_FRAMES, LOOKED_UP, self.scope, session, self.user, self.key, *rest)
         else:
-            reporter.looked_up(session, duration_us=took_us, again=again, **self.about())
+            about = self.about()
+            reporter.looked_up(session, duration_us=took_us, again=again, asked=asked, surely=surely, **about)
+
+    def note(self, session: str) -> None:
+        """Have the request know what this call found, of which an outer one reports."""
+        asked, surely = (session, True) if session else self._asked()
+        if surely:
+            self.plan.reporter.note(TOUCHED if session else MISSED, self.scope, asked)
+
+    def _asked(self) -> tuple[str, bool]:
+        """The id that was looked for in vain, `""` for the session of the user; and whether it is certain which."""
+        plan = self.plan
+        try:
+            if plan.readers.asked is not None:
+                asked = canonical_id(plan.readers.asked(self.instance, self.args, self.kwargs, None), "session")
+                if asked:
+                    return asked, True
+            given = [str(each) for each in (*self.args, *self.kwargs.values()) if isinstance(each, str | int | UUID)]
+            request = current_request() if given else None
+            expected = "" if request is None else request.find_session()
+            if expected and expected in given:
+                return expected, True
+        except Exception as error:  # noqa: BLE001 - counted; the lookup is worth recording without it
+            plan.reporter.count_failure(error)
+            return "", False
+        # Given an id that is not known to be the user's, it may have been asked for any session.
+        return "", plan.is_by_user or plan.readers.asked is not None or not given
 
     def observed(self, session: str, created_at_us: int, took_us: int) -> None:
         """Report that the session was got, whoever made it."""

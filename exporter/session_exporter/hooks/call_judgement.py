@@ -30,6 +30,7 @@ class CallPlan:
         session: Reads the session of a call.
         dated: Whether a result says when the session was created.
         judge: Reports what a call that returned tells.
+        is_by_user: Whether no result means that the user has no session, as far as the mapping tells.
         asks: Whether no result means that no session was found, whatever was asked for.
         makes: Whether an error means that a create failed.
         surrounds: Whether statements inside of a call belong to it. What binds a user is no call about a session.
@@ -48,6 +49,7 @@ class CallPlan:
         self.late = not self.early and bool(mapping.user or mapping.key)
         self.dated = bool(mapping.created_at)
         self.judge = _JUDGES[mapping.kind]
+        self.is_by_user = bool(mapping.user) and self.readers.early
         self.asks = mapping.kind in ("get", "get_or_create")
         self.makes = mapping.kind in ("create", "get_or_create")
         self.surrounds = mapping.kind != "bind"
@@ -60,6 +62,7 @@ def _judge_get(call: Invocation, result: Any, took_us: int) -> None:
     elif call.outermost is not None:
         if session:
             call.outermost.found.add(session)
+        call.note(session)
     elif (created_at_us := call.take(session)) is not None:
         call.observed(session, created_at_us, took_us)
     else:
@@ -78,6 +81,8 @@ def _judge_get_or_create(call: Invocation, result: Any, took_us: int) -> None:
     inner_us = call.take(session)
     made = session in holder.made or pending.is_pending(call.scope, session)
     if call.outermost is not None:
+        if session and not made:
+            call.note(session)
         if session and not made and session not in holder.found:
             call.pass_on(session, inner_us or call.created_at_us(result))
     elif not session or made:

@@ -43,6 +43,7 @@ class Readers(NamedTuple):
         user: The user's id.
         key: The device, app or thread.
         created_at: When the session was created.
+        asked: The id that the function is given to look for; None where no parameter of the session's name is.
         early: Whether user and key are arguments, to be read before the function may change them.
         no_session: Reads whether None stands where the session's path leads, or on the way there.
     """
@@ -51,6 +52,7 @@ class Readers(NamedTuple):
     user: Reader | None
     key: Reader | None
     created_at: Reader | None
+    asked: Reader | None
     early: bool
     no_session: Reader
 
@@ -73,6 +75,7 @@ def compile_readers(mapping: CallMapping, signature: Signature | None) -> Reader
         user=_argument_reader("user", mapping.user, signature),
         key=_argument_reader("key", mapping.key, signature),
         created_at=_result_reader(mapping.created_at, signature) if mapping.created_at else None,
+        asked=_asked_reader(mapping, signature),
         early=early and bool(mapping.user or mapping.key),
         no_session=_none_reader(mapping, signature),
     )
@@ -106,6 +109,13 @@ def _session_reader(mapping: CallMapping, signature: Signature | None) -> Reader
     if mapping.kind in _OF_ARGUMENTS:
         return _first(argument, _of_result(words))
     return _first(_of_result(words), argument)
+
+
+def _asked_reader(mapping: CallMapping, signature: Signature | None) -> Reader | None:
+    words = tuple(mapping.session.split("."))
+    if signature is None or words[0] not in signature.parameters:
+        return None
+    return _reader(words, signature)
 
 
 def _none_reader(mapping: CallMapping, signature: Signature | None) -> Reader:

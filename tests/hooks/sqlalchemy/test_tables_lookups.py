@@ -11,9 +11,9 @@ from sqlalchemy import orm
 from sqlalchemy.engine import Engine
 from watching import Base, Chat, Message, chats, kinds, messages, told
 
-from session_exporter.ambient import Call
 from session_exporter.hooks.sqlalchemy import map_table
 from session_exporter.tracker import SessionTracker
+from session_exporter.wrapped_calls import Call
 
 HIT, MISS = ("looked_up", "a", "ann"), ("looked_up", "", "")
 

@@ -11,9 +11,9 @@ from sqlalchemy.engine import Engine
 from watching import Base, Chat, chats, messages, told
 
 from session_exporter import pending
-from session_exporter.ambient import Call
 from session_exporter.hooks.sqlalchemy import creating, looking, map_table, statements, tables
 from session_exporter.tracker import SessionTracker
+from session_exporter.wrapped_calls import Call
 
 A = {"id": "a", "user_id": "ann"}
 

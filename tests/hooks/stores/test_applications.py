@@ -11,9 +11,9 @@ from ledgers import WORKER, Book
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
-from session_exporter.ambient import Call
 from session_exporter.core.scopes import ScopeRules
 from session_exporter.mappings import StoreMapping
+from session_exporter.wrapped_calls import Call
 
 pytestmark = pytest.mark.integration
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
+from session_exporter.course import TOUCHED
 from session_exporter.hooks.sqlalchemy.knowledge import ENDED, FOUND
 from session_exporter.hooks.sqlalchemy.mapped import MappedTable, Record, Returned
 from session_exporter.hooks.sqlalchemy.pinned import PinnedIds, single_values
@@ -134,6 +135,7 @@ class Change:
 
     def _deeds(self, session: str, values: Any, row: Any) -> list[Deed]:
         """What happened to one session: several things, when one statement says several."""
+        self.table.reporter.note(TOUCHED, self.table.scope, session)
         before, after = self._before, self._after
         user, key = before.user(values), before.key(values)
         if row is not None:

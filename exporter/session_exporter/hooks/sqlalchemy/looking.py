@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from session_exporter.ambient import call_of
+from session_exporter import course
 from session_exporter.hooks.sqlalchemy import settlement
 from session_exporter.hooks.sqlalchemy.knowledge import ENDED, FOUND, MISSED
 from session_exporter.hooks.sqlalchemy.mapped import MappedTable, Record, Returned
@@ -10,7 +10,8 @@ from session_exporter.hooks.sqlalchemy.pinned import PinnedIds, single_values
 from session_exporter.hooks.sqlalchemy.readings import StatementReading
 from session_exporter.hooks.sqlalchemy.results import watch_rows
 from session_exporter.hooks.sqlalchemy.work import IDS_MAX, OWN_FRAMES, Execution, Work, work_of
-from session_exporter.reporter import NOWHERE
+from session_exporter.surroundings import NOWHERE
+from session_exporter.wrapped_calls import call_of
 
 
 class Lookup:
@@ -122,9 +123,13 @@ class _Finding:
         if self._asked and not count and lookup.misses_surely:
             table.knowledge.note(table.scope, self._asked, MISSED)
         # Of messages that meet a further condition there may be none, and the session is there all the same.
-        if self._call is None and (lookup.misses_surely or not lookup.counts_only):
-            key = lookup.asked.key(self._values)
-            table.reporter.looked_up(None, scope=table.scope, user=self._user, key=key, where=self._where)
+        if not lookup.misses_surely and lookup.counts_only:
+            return
+        if self._call is not None:
+            table.reporter.note(course.MISSED, table.scope, self._asked, self._user or "")
+        else:
+            user, key, asked, where = self._user, lookup.asked.key(self._values), self._asked, self._where
+            table.reporter.looked_up(None, scope=table.scope, user=user, key=key, where=where, asked=asked)
 
     def _hit(self, session: str) -> None:
         table, work = self._lookup.table, self._work
@@ -134,6 +139,8 @@ class _Finding:
             table.knowledge.note(table.scope, session, FOUND)
         if self._call is not None:
             self._call.found.add(session)
+            if not is_made:
+                table.reporter.note(course.TOUCHED, table.scope, session)
         elif is_made:
             # Not before it is certain that there is such a session.
             settlement.defer(self._connection, lambda at_us: self._report(session, at_us, again=True), lambda: None)

@@ -59,7 +59,7 @@ class StatementReading:
     """One statement, as far as it is about one table. Names of columns are in lower case.
 
     Attributes:
-        verb: `insert`, `update`, `delete` or `select`.
+        verb: `insert`, `update`, `delete`, `select`, or `load` for a query by which the ORM completes what it has.
         table: The table's name in lower case.
         schema: Its schema in lower case; `""` when it does not say.
         rows: Of an insert: by column, where its value comes from; a column that is missing has one that only the

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from session_exporter.ambient import call_of
 from session_exporter.core.scopes import FAILURES
 from session_exporter.failures import failure_kind, is_conflict
 from session_exporter.hooks.sqlalchemy.creating import Insert
 from session_exporter.hooks.sqlalchemy.knowledge import FOUND
 from session_exporter.hooks.sqlalchemy.work import Deed
+from session_exporter.wrapped_calls import call_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,6 +1,7 @@
 """What a statement does to mapped tables: worked out once per compiled statement, or SQL text."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from session_exporter.hooks.sqlalchemy.changing import Change
@@ -9,6 +10,7 @@ from session_exporter.hooks.sqlalchemy.looking import Lookup
 from session_exporter.hooks.sqlalchemy.mapped import MappedTable
 from session_exporter.hooks.sqlalchemy.readings import StatementReading
 from session_exporter.hooks.sqlalchemy.sqltext import read
+from session_exporter.hooks.sqlalchemy.touching import Touch
 from session_exporter.hooks.sqlalchemy.trees import Compilation, original, read_select
 from session_exporter.hooks.sqlalchemy.work import Execution
 from session_exporter.hooks.sqlalchemy.writetrees import read_change, read_insert
@@ -112,12 +114,18 @@ class Statements:
             if reading.verb == "insert":
                 yield Insert(table, reading)
                 continue
-            plan = _PLANS[reading.verb](table, reading)
-            if plan.is_telling:
+            plan = next((made for kind in _PLANS[reading.verb] if (made := kind(table, reading)).is_telling), None)
+            if plan is not None:
                 yield plan
 
 
-_PLANS: Final[Mapping[str, Any]] = {"select": Lookup, "update": Change, "delete": Change}
+# By what a statement does, what may be made of it: the first that tells something.
+_PLANS: Final[Mapping[str, tuple[Any, ...]]] = {
+    "select": (Lookup,),
+    "load": (Touch,),
+    "update": (Change, Touch),
+    "delete": (Change,),
+}
 
 
 def readings_of(compiled: Any, note: Callable[[Any], None]) -> Iterable[StatementReading]:
@@ -135,7 +143,8 @@ def readings_of(compiled: Any, note: Callable[[Any], None]) -> Iterable[Statemen
     text = _text_of(compiled.statement)
     if text is not None:
         return read(text)
-    return () if _is_load(compiled) else tuple(read_select(_select_of(compiled), Compilation(compiled), note))
+    readings = tuple(read_select(_select_of(compiled), Compilation(compiled), note))
+    return tuple(replace(each, verb="load") for each in readings) if _is_load(compiled) else readings
 
 
 def _text_key(compiled: Any) -> Hashable:

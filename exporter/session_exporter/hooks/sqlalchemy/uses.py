@@ -11,7 +11,8 @@ from session_exporter.ambient import Request
 from session_exporter.core.model import DatabaseSessionMetrics, SessionState
 from session_exporter.failures import error_label, failure_kind
 from session_exporter.hooks.sqlalchemy.belonging import Belonging
-from session_exporter.reporter import Reporter, Surroundings
+from session_exporter.reporter import Reporter
+from session_exporter.surroundings import Surroundings
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # How far an error is followed that one operation has raised because of another one inside of it.

@@ -4,16 +4,17 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from session_exporter import pending
-from session_exporter.ambient import call_of
 from session_exporter.core.events import ROW, UPSERT
+from session_exporter.course import PROPOSED
 from session_exporter.hooks.sqlalchemy import settlement
 from session_exporter.hooks.sqlalchemy.knowledge import ENDED, FOUND
 from session_exporter.hooks.sqlalchemy.mapped import MappedTable
+from session_exporter.wrapped_calls import call_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from session_exporter.reporter import Surroundings
+    from session_exporter.surroundings import Surroundings
 
 _KEY: Final = "session_exporter.work"
 # Ids of one transaction that are remembered; a bulk load beyond it is reported all the same.
@@ -159,6 +160,7 @@ class Deeds:
             if (scope, deed.session) in work.ended:
                 self._later.add(deed.session)
             pending.begin(scope, deed.session)
+            self.table.reporter.note(PROPOSED, scope, deed.session)
             if len(work.made) < IDS_MAX:
                 work.made.add((scope, deed.session))
             call = call_of(scope)

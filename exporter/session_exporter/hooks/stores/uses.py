@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 
-from session_exporter.ambient import Call, call_of
 from session_exporter.core.events import UPSERT
+from session_exporter.course import MISSED, TOUCHED
 from session_exporter.hooks.stores.commands import KeyOutcome, KeyReading
 from session_exporter.hooks.stores.contents import user_in
 from session_exporter.hooks.stores.keys import Store
 from session_exporter.hooks.stores.memory import TRUSTED_US, KnownSession
-from session_exporter.reporter import Reporter, Surroundings
+from session_exporter.reporter import Reporter
+from session_exporter.surroundings import Surroundings
+from session_exporter.wrapped_calls import Call, call_of
 
 
 class Exchange:
@@ -71,8 +73,11 @@ class KeyUse:
             return self.known if self._may_be_empty(reading.value) else found
         if reading.outcome is KeyOutcome.NO_FIELD and self._is_trusted:
             return self._found("")
+        is_missed = reading.outcome is not KeyOutcome.NO_FIELD
         if self._call is None:
-            self._report_lookup("", self._user)
+            self._report_lookup("", self._user, surely=is_missed)
+        elif is_missed:
+            self.reporter.note(MISSED, self.store.scope, self.session)
         return None if reading.outcome is KeyOutcome.NO_FIELD else self._gone(emptied=emptied)
 
     def written(self, reading: KeyReading) -> KnownSession:
@@ -157,6 +162,7 @@ class KeyUse:
         return KnownSession(alive=True, user=user or self._user, at_us=self.exchange.at_us)
 
     def _there(self, user: str) -> KnownSession:
+        self.reporter.note(TOUCHED, self.store.scope, self.session)
         at_us = self.known.at_us if self.known is not None and self._is_trusted else self.exchange.at_us
         return KnownSession(alive=True, user=user or self._user, at_us=at_us)
 
@@ -168,9 +174,11 @@ class KeyUse:
         self.reporter.ended(self.session, scope=self.store.scope, user=user, where=where, reason="deleted")
         return self._gone(emptied=emptied)
 
-    def _report_lookup(self, session: str, user: str) -> None:
+    def _report_lookup(self, session: str, user: str, *, surely: bool = True) -> None:
         self.reporter.looked_up(
             session,
+            asked="" if session else self.session,
+            surely=surely,
             scope=self.store.scope,
             user=user or None,
             where=self.exchange.where,

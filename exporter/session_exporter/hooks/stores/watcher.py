@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from session_exporter.ambient import call_of
 from session_exporter.failures import create_failure
 from session_exporter.hooks.stores.commands import COMMANDS, KeyOutcome, KeyReading, may_create
 from session_exporter.hooks.stores.contents import user_in
@@ -13,6 +12,7 @@ from session_exporter.hooks.stores.memory import KnownSession, StoreMemory
 from session_exporter.hooks.stores.uses import Exchange, KeyUse
 from session_exporter.mappings import StoreMapping
 from session_exporter.reporter import Reporter
+from session_exporter.wrapped_calls import call_of
 
 _MEANINGS: Final[Mapping[KeyOutcome, Callable[[KeyUse, KeyReading], KnownSession | None]]] = {
     KeyOutcome.FOUND: KeyUse.looked_up,

@@ -1,0 +1,315 @@
+"""What one request found, missed and used, and whether it ever got the session that it expected.
+
+Per scope only what a verdict needs is kept: the first miss of the expected session, the first use of another one, and
+which one was used last. Which session is expected may become known late; until then ids are remembered, within bounds.
+
+In doubt there is no loss: what was found once was found, whatever is missed before or after, and in whichever scope.
+"""
+
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+
+from session_exporter.callsites import call_sites
+from session_exporter.core.events import MISSED_BY_ID, MISSED_BY_USER, OTHER_USED
+
+# What a request does with a session.
+MENTIONED: Final = 0  # it tells of the scope, and of no session that it has
+FOUND: Final = 1  # it was there, and is worked with
+TOUCHED: Final = 2  # it was there; the request may have to do with another one all the same
+MADE: Final = 3  # it was not there, and was made
+WROTE: Final = 4  # it was made or changed
+PROPOSED: Final = 5  # it is being made, and may still be rolled back
+MISSED: Final = 6  # it was asked for (`""`: that of the user), and was not there
+
+_USES: Final = frozenset((FOUND, MADE, WROTE))
+
+# Scopes of one request; what is expected of a further one counts as got when it is met there.
+SCOPES_MAX: Final = 64
+# Sessions whose use is no news.
+MET_MAX: Final = 16
+# While nobody knows which session is expected: ids that were there, and ids that were missed, per scope.
+SEEN_MAX: Final = 64
+MISSES_MAX: Final = 16
+# Requests inside of one, whose verdicts wait for its own.
+HELD_MAX: Final = 64
+
+
+class Teller(Protocol):
+    """What reports of a request's course."""
+
+    def unmet(self, request: Any, expected: str, loss: "Loss") -> None:
+        """Report that a request, which is over, never got the session that it expected."""
+
+    def identified(self, request: Any, scope: str, at_us: int, trace: bytes) -> None:
+        """Report to which thread and run a request belongs."""
+
+
+class Moment(NamedTuple):
+    """When something happened to a request first.
+
+    Attributes:
+        at_us: Event time.
+        user: Whose session it was about; `""` when not known.
+        trace: The OpenTelemetry trace id.
+        sites: Nearest application frames.
+    """
+
+    at_us: int
+    user: str
+    trace: bytes
+    sites: tuple[str, ...]
+
+
+_Where: TypeAlias = tuple[int, str, bytes, tuple[str, ...] | None]
+
+
+class Loss(NamedTuple):
+    """That a request did without the session it expected, in one scope.
+
+    Attributes:
+        teller: What told of the scope first.
+        scope: The scope.
+        missed: `MISSED_BY_ID`, `MISSED_BY_USER` or `OTHER_USED`.
+        first: When it began to do without.
+        actual: What it used instead; `""` for nothing.
+        shared: It had to do with other scopes as well.
+    """
+
+    teller: Teller
+    scope: str
+    missed: int
+    first: Moment
+    actual: str
+    shared: bool
+
+
+class _Part:
+    """What happened in one scope.
+
+    Attributes:
+        teller: What told of it first.
+        touched: Something happened.
+        found: The expected session was there.
+        remade: The expected session was missed and made anew; whoever finds it then has another one of its id.
+        misses: First misses: by user (`""`), and by id, as far as it is the expected one's or may still be.
+        other: Another session than the expected one that was used, the last of those that came to be.
+        first_other: When one was used first.
+    """
+
+    misses: dict[str, Moment] | None = None
+    first_other: Moment | None = None
+    other = ""
+    touched = found = remade = False
+
+    def __init__(self, teller: Teller) -> None:
+        self.teller = teller
+
+    def keep(self, expected: str | None) -> None:
+        """Forget what has nothing to do with the session that is expected; None: all that was missed, or used."""
+        if expected is None:
+            self.misses = self.first_other = None
+            self.other = ""
+        elif self.misses is not None:
+            self.misses = {asked: first for asked, first in self.misses.items() if asked in {"", expected}}
+
+
+class Course:
+    """The course of one request.
+
+    Threads may note at once: each step is atomic, and what two lose in a race is one of two first moments.
+
+    Args:
+        expected: The session that the request expects; `""` while nobody knows.
+        inherited: It is expected because a request around this one expects it.
+
+    Attributes:
+        expected: As given, or what became known first.
+        met: By session, the scope of those that were used since anything else happened: no news when noted again.
+        settled: There is nothing to tell: the expected session was got, or it is not certain that it was not.
+        over: The verdict was given; nothing that comes now can change it.
+        held: What requests inside of this one have lost, unless this one gets it.
+    """
+
+    # A request that has nothing to do with sessions is not to pay for more than it needs.
+    settled = over = False
+    _blurred = False
+    _seen: set[tuple[str, str]] | None = None
+    held: "list[tuple[Any, list[Loss]]] | tuple[()]" = ()
+
+    def __init__(self, expected: str = "", *, inherited: bool = False) -> None:
+        self.expected = expected
+        self._inherited = inherited
+        self.met: dict[str, str] = {}
+        self._parts: dict[str, _Part] = {}
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing has happened so far."""
+        return not self._parts and not self.held
+
+    def hold(self, verdicts: list[tuple[Any, list[Loss]]]) -> None:
+        """Keep the verdicts on requests inside of this one, as far as there is room."""
+        self.held = [*self.held, *verdicts][:HELD_MAX]
+
+    def enter(self, scope: str, teller: Teller) -> bool:
+        """Take note of a scope; True the first time."""
+        if scope in self._parts or len(self._parts) >= SCOPES_MAX:
+            return False
+        self._parts[scope] = _Part(teller)
+        return True
+
+    def note(  # noqa: PLR0917 - by position is faster
+        self,
+        how: int,
+        scope: str,
+        session: str,
+        at_us: int,
+        user: str,
+        trace: bytes,
+        sites: tuple[str, ...] | None,
+        *,
+        lasting: bool,
+    ) -> None:
+        """Take note of what the request does with a session of a scope that it has entered.
+
+        Args:
+            how: One of the words above.
+            scope: The scope.
+            session: Its id, `""` for the one of the user that is missed.
+            at_us: Event time.
+            user: Whose.
+            trace: The OpenTelemetry trace id.
+            sites: Where; None to find out when it matters.
+            lasting: Whether it counts although nobody knows yet which session the request has expected all along.
+        """
+        if how == FOUND and len(self.met) < MET_MAX:
+            self.met[session] = scope
+        else:
+            self.met.clear()
+        if self.over or how == MENTIONED:
+            return
+        part = self._parts.get(scope)
+        if part is None:
+            self.hear(how, scope, session)
+            return
+        part.touched = True
+        if session and session == self.expected:
+            self._meet(part, how, at_us, user, trace, sites)
+        elif how == MISSED:
+            self._miss(part, session, (at_us, user, trace, sites), lasting=lasting)
+        elif not self.expected:
+            self._remember(scope, session)
+            if lasting:
+                self._use(part, how, session, (at_us, user, trace, sites))
+        else:
+            self._use(part, how, session, (at_us, user, trace, sites))
+
+    def hear(self, how: int, scope: str, session: str) -> None:
+        """Take note of what a request inside of this one has found or made."""
+        if self.over or how in {MISSED, MENTIONED}:
+            return
+        if session != self.expected:
+            self._remember(scope, session)
+            return
+        part = self._parts.get(scope)
+        if part is None:
+            self.settled = True
+        else:
+            self._meet(part, how, 0, "", b"", ())
+
+    def expect(self, session: str, *, lasting: bool) -> None:
+        """Take note of the session that the request expects, unless that is known.
+
+        Args:
+            session: Its id.
+            lasting: Whether the request has expected it from its beginning on. Otherwise what was missed and used
+                before, was before.
+        """
+        if self.expected and not (self._inherited and self.is_blank):
+            return
+        self.expected, self._inherited = session, False
+        self.met.clear()
+        seen, self._seen = self._seen or set(), None
+        for scope, part in list(self._parts.items()):
+            part.found = (scope, session) in seen
+            part.keep(session if lasting else None)
+        self.settled = self._blurred or any(session == each for _, each in seen)
+
+    def tell(self, expected: str) -> None:
+        """Take note that the application has reported by itself that this session was lost."""
+        if expected and expected == self.expected:
+            self.settled = True
+
+    def is_found(self, scope: str) -> bool:
+        """Whether the expected session was there in a scope."""
+        part = self._parts.get(scope)
+        return part is not None and part.found
+
+    def losses(self) -> list[Loss]:
+        """The verdict: what to tell of each scope that the request had to do with; nothing when it got its session."""
+        parts = [(scope, part) for scope, part in list(self._parts.items()) if part.touched]
+        if self.settled or not self.expected:
+            return []
+        found = [loss for scope, part in parts if (loss := self._loss(scope, part, shared=len(parts) > 1)) is not None]
+        by_id = [loss for loss in found if loss.missed == MISSED_BY_ID]
+        return by_id or found
+
+    def _loss(self, scope: str, part: _Part, *, shared: bool) -> Loss | None:
+        misses = part.misses or {}
+        by_id, by_user = misses.get(self.expected), misses.get("")
+        if by_id is not None:
+            return Loss(part.teller, scope, MISSED_BY_ID, by_id, part.other, shared)
+        if by_user is not None:
+            return Loss(part.teller, scope, MISSED_BY_USER, by_user, part.other, shared)
+        if part.first_other is not None:
+            return Loss(part.teller, scope, OTHER_USED, part.first_other, part.other, shared)
+        return None
+
+    def _meet(  # noqa: PLR0917 - as above
+        self, part: _Part, how: int, at_us: int, user: str, trace: bytes, sites: tuple[str, ...] | None
+    ) -> None:
+        """The expected session was met."""
+        misses = part.misses or {}
+        if how == MISSED:
+            self._miss(part, self.expected, (at_us, user, trace, sites), lasting=True)
+        elif how in {MADE, PROPOSED} and misses:
+            part.remade = True  # as stores do that adopt the client's id
+        elif how == WROTE and misses:
+            part.remade = part.remade or self.expected in misses
+        elif not part.remade:
+            self.settled = part.found = True
+
+    def _use(self, part: _Part, how: int, session: str, moment: _Where) -> None:
+        if how in _USES:
+            part.other = session
+            first = part.first_other
+            if first is None or not first.sites:
+                part.first_other = _first(first, *moment)
+
+    def _miss(self, part: _Part, asked: str, moment: _Where, *, lasting: bool) -> None:
+        if asked and asked != self.expected and self.expected:
+            return  # whatever it asked for, it was not what it is expected to have
+        if not (self.expected or lasting):
+            return
+        if part.misses is None:
+            part.misses = {}
+        known = part.misses.get(asked)
+        if known is not None or len(part.misses) < MISSES_MAX:
+            part.misses[asked] = _first(known, *moment)
+
+    def _remember(self, scope: str, session: str) -> None:
+        """While nobody knows which session is expected: it may be this one."""
+        if self.expected:
+            return
+        if self._seen is None:
+            self._seen = set()
+        if len(self._seen) < SEEN_MAX:
+            self._seen.add((scope, session))
+        elif (scope, session) not in self._seen:
+            self._blurred = True
+
+
+def _first(known: Moment | None, at_us: int, user: str, trace: bytes, sites: tuple[str, ...] | None) -> Moment:
+    """The first of two moments, with the place of the second where nobody knew that of the first."""
+    if known is None:
+        return Moment(at_us, user, trace, call_sites() if sites is None else sites)
+    return known if known.sites or not sites else known._replace(sites=sites)
