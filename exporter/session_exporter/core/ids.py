@@ -141,7 +141,7 @@ class IdFormat:
         if pattern == "uuid":
             return _UUID.match(id_) is not None
         if pattern == "unified":
-            return _is_unified(id_, self.kind)
+            return _unified(id_, self.kind) is not None
         return _compile(pattern).search(id_) is not None
 
 
@@ -195,7 +195,7 @@ def is_valid_id(id_: object, kind: str) -> bool:
     prefix = _prefix(kind)
     if not isinstance(id_, str):
         return False
-    return _is_unified(id_, prefix) or (prefix in _UUID_KINDS and _UUID.match(id_) is not None)
+    return _unified(id_, prefix) is not None or (prefix in _UUID_KINDS and _UUID.match(id_) is not None)
 
 
 def validate_thread_id(id_: object) -> str:
@@ -221,14 +221,10 @@ def same_generation(thread: object, run: object, request: object) -> bool:
     return len(generations_of(thread, run, request)) == 1
 
 
-def generations_of(thread: object, run: object, request: object) -> set[tuple[int, int, str]]:
+def generations_of(thread: object, run: object, request: object) -> set[tuple[str, ...]]:
     """The generations of those ids that are unified ids of their kind; two or more tell that ids do not match."""
-    parsed = [
-        parse_id(id_)
-        for id_, kind in ((thread, "thread"), (run, "run"), (request, "request"))
-        if is_valid_id(id_, kind)
-    ]
-    return {each.generation for each in parsed if each is not None}
+    matches = (_unified(thread, "thread"), _unified(run, "run"), _unified(request, "request"))
+    return {match.group(3, 4, 5) for match in matches if match is not None}
 
 
 def pattern_fault(pattern: str) -> str:
@@ -282,16 +278,18 @@ def _prefix(kind: str) -> str:
     return prefix
 
 
-def _is_unified(id_: str, kind: str) -> bool:
-    parsed = parse_id(id_)
-    if parsed is None or not kind:
-        return parsed is not None
+def _unified(id_: object, kind: str) -> re.Match[str] | None:
+    match = _UNIFIED.match(id_) if isinstance(id_, str) else None
+    if match is None or not kind:
+        return match
     prefix = _prefix(kind)
-    return parsed.prefix == prefix and bool(parsed.operation) == (prefix == "thread")
+    return match if match[1] == prefix and bool(match[2]) == (prefix == "thread") else None
 
 
 def _is_harmless(id_: str) -> bool:
-    return 0 < len(id_) <= ID_BYTES_MAX and not _CONTROL.search(id_) and len(id_.encode()) <= ID_BYTES_MAX
+    if not 0 < len(id_) <= ID_BYTES_MAX or _CONTROL.search(id_):
+        return False
+    return id_.isascii() or len(id_.encode()) <= ID_BYTES_MAX
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
