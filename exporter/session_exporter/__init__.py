@@ -1,6 +1,8 @@
 """Session metrics for applications: creates, reuses, context loss and rapid duplicate creates.
 
 An application imports what stands in `__all__`; everything else is the sidecar's or may change.
+
+PYTEST_DONT_REWRITE: nothing in here asserts, and under `session-exporter run` it is imported before pytest is.
 """
 
 from importlib import import_module
