@@ -33,8 +33,8 @@ def tell_story(document: Mapping[str, Any]) -> str:
     events = chronicle(dossier, aliases)  # first, so that names are given in the order of time
     explanation = explain_dossier(dossier)
     decided = explanation.decided
+    head = _section(_headline(dossier), _facts(dossier))
     sections = {
-        _headline(dossier): [*_facts(dossier)],
         "Cause" if decided else "Cause (the evidence does not decide)": _wrapped(explanation.cause),
         "What to change" if decided else "What to do": [
             line for each in explanation.advice for line in _wrapped(each, "- ")
@@ -42,7 +42,7 @@ def tell_story(document: Mapping[str, Any]) -> str:
         "Timeline (UTC, ms before and after the incident)": [*events, *_missing(document)],
         "Names": aliases.legend(),
     }
-    return "\n\n".join(_section(title, lines) for title, lines in sections.items() if lines)
+    return "\n\n".join([head, *(_section(title, lines) for title, lines in sections.items() if lines)])
 
 
 def _section(title: str, lines: Iterable[str]) -> str:

@@ -45,8 +45,8 @@ ADVICE: Final = {
         "Let the database decide: a unique index on the user among active sessions of {scope}, and INSERT ... ON"
         " CONFLICT DO NOTHING{where}; then SELECT the session that won."
     ),
-    "lock_of_one_worker": "A lock per user in the process is not enough: other workers do not share it.",
-    "lock_of_no_use": "A lock in the process does not help: {workers} do not share it.",
+    "lock_of_one_worker": "In the process, a lock per user is not enough: other workers do not share it.",
+    "lock_of_no_use": "In the process, a lock does not help: {workers} do not share it.",
     # What cannot be told yet.
     "name_requests": (
         "Make requests known: add the middleware (ASGI, WSGI or aiohttp), or `with tracker.request():` around each job."

@@ -130,6 +130,7 @@ class Dossier:
         here: Where it happened, and to whom.
         steps: What happened around it, oldest first.
         creates: Of a duplicate: the creates that came too close to each other, the duplicate last.
+        is_told: Whether events around it were kept.
         texts: What else the document says, by name.
         names: How ids are called.
     """
@@ -140,6 +141,7 @@ class Dossier:
     here: Step
     steps: tuple[Step, ...]
     creates: tuple[Step, ...]
+    is_told: bool
     texts: Mapping[str, str]
     names: Names = field(default_factory=Names)
 
@@ -197,6 +199,7 @@ def read_dossier(document: Mapping[str, Any], kind: str = "", names: Names | Non
         here=replace(here, at_us=at_us),
         steps=_in_order(_with_error(_told(timeline, creates), document.get("db_error"))),
         creates=_in_order(creates),
+        is_told=bool(timeline),
         texts=texts,
         names=names or Names(),
     )

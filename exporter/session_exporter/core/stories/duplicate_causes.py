@@ -15,8 +15,8 @@ _TOGETHER_US: Final = 1_000_000
 def explain_duplicate(dossier: Dossier) -> Explanation:
     """Tell why there are two sessions, from what is known of both creates and of what came before them."""
     if len(dossier.creates) < 2:  # noqa: PLR2004 - a duplicate is of two
-        cause = "Another session of the user had been created shortly before; nothing more is kept of it."
-        return Explanation(cause, [advise("keep_more")], decided=False)
+        cause = "Another session of the user had been created shortly before; which one, the document does not say."
+        return Explanation(cause, [advise("newer")], decided=False)
     pair = Pair(dossier, *dossier.creates[-2:])
     for applies, tell in _WHATEVER_THE_CAUSE:
         if applies(pair):
@@ -98,7 +98,7 @@ def _repeated(pair: Pair) -> Explanation:
     same = f"the same {'request' if step.request else 'worker'} created {pair.b}{dossier.at(pair.second)}"
     if step.kind == "conflicted":
         cause = (
-            f"A unique index refused a create{dossier.at(step)}, and {later} {same}, instead of going on with"
+            f"The create{dossier.at(step)} was refused by a unique index, and {later} {same}, instead of going on with"
             f" {pair.a}, which was there."
         )
         return Explanation(cause, [advise("read_the_winner", where=dossier.where(step))])
@@ -142,11 +142,9 @@ def _same_request(pair: Pair) -> Explanation:
     else:
         told = _placed(listed(made), at_creates[0])
     relation = relation_of(pair)
+    asked = _asked(at_lookups, at_creates) if pair.dossier.is_told else ""
     tail = f"; {relation.finding}" if lookups else ""
-    cause = (
-        f"One request, {names.request(request)}, {_asked(at_lookups, at_creates)}, and created {len(made)} sessions:"
-        f" {told}{tail}."
-    )
+    cause = f"One request, {names.request(request)},{asked} created {len(made)} sessions: {told}{tail}."
     return Explanation(cause, [_pass_on(at_lookups, at_creates), *relation.advice])
 
 
@@ -156,9 +154,9 @@ def _placed(name: str, place: str) -> str:
 
 def _asked(at_lookups: Sequence[str], at_creates: Sequence[str]) -> str:
     if not at_lookups:
-        return "was not seen to look the session up"
-    looked = f"looked the session up {times_text(len(at_lookups))}"
-    return looked if set(at_lookups) <= set(at_creates) else _placed(looked, listed(at_lookups))
+        return " was not seen to look the session up, and"
+    looked = f" looked the session up {times_text(len(at_lookups))}"
+    return f"{looked if set(at_lookups) <= set(at_creates) else _placed(looked, listed(at_lookups))}, and"
 
 
 def _pass_on(at_lookups: Sequence[str], at_creates: Sequence[str]) -> str:

@@ -45,7 +45,9 @@ def _missing(loss: Loss) -> Explanation:
             tail = f"; {clue.finding}" if clue.finding else ""
             return Explanation(f"{cause}{tail}.", [clue.advice])
     advice = advise("compare_row", where=loss.dossier.where(miss), session=loss.e)
-    return Explanation(f"{cause}; no event says why.", [advice], decided=False)
+    if loss.dossier.is_told:
+        return Explanation(f"{cause}; no event says why.", [advice], decided=False)
+    return Explanation(f"{cause}; no other events were kept.", [advice, advise("keep_more")], decided=False)
 
 
 def _miss(loss: Loss) -> Step:
@@ -133,6 +135,9 @@ def _replaced(loss: Loss) -> Explanation:
     if create.is_unhooked or (end is not None and end.is_unhooked):
         return _replaced_unseen(loss, end, took)
     made = f"{by(dossier, create)} created {loss.a}"
+    if end is None and not dossier.is_told:
+        cause = f"{took} when {made}; no other events were kept, so it is not known how it ended."
+        return Explanation(cause, [advise("keep_more")], decided=False)
     if end is None:
         return _not_ended(loss, f"{took}; it was not ended when {made}")
     cause = f"{took}; {by(dossier, end)} ended it ({end.reason}) {when(end, create.at_us)} {made}."

@@ -117,5 +117,8 @@ def _asked_for_another(pair: Pair, lookup: Step) -> Relation:
 def _not_looked_up(pair: Pair) -> Relation:
     if pair.dossier.lookups():
         return Relation("unchecked", f"no lookup was seen before {pair.b}")
+    if not pair.dossier.is_told:
+        finding = "no other events were kept, so it is not known whether a lookup came before either"
+        return Relation("unseen", finding, [advise("keep_more")])
     finding = "no lookup was seen at all, so it is not known whether one came before either"
     return Relation("unseen", finding, [advise("see_lookups")])

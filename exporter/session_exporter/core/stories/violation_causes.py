@@ -64,7 +64,7 @@ def _of_two_users(dossier: Dossier) -> Explanation:
     names, here = dossier.names, dossier.here
     before = Step(request=dossier.texts.get("other_request", ""))
     cause = (
-        f"A database session{_opened(dossier)} served user {names.user(dossier.texts.get('other_user', ''))}"
+        f"One database session{_opened(dossier)} served user {names.user(dossier.texts.get('other_user', ''))}"
         f"{_in_request(dossier, before)}, and after that user {names.user(here.user)}{_in_request(dossier, here)}"
         f"{dossier.at(here)}, without having been closed."
     )
@@ -75,7 +75,7 @@ def _crossed_requests(dossier: Dossier) -> Explanation:
     names, here = dossier.names, dossier.here
     other = names.request(dossier.texts.get("other_request", ""))
     cause = (
-        f"A database session{_opened(dossier)} was used in request {other}, and after that in request"
+        f"One database session{_opened(dossier)} was used in request {other}, and after that in request"
         f" {names.request(here.request)}{dossier.at(here)}, without having been closed."
     )
     return Explanation(cause, [_own(dossier)])
@@ -84,7 +84,7 @@ def _crossed_requests(dossier: Dossier) -> Explanation:
 def _crossed_tasks(dossier: Dossier) -> Explanation:
     here = dossier.here
     cause = (
-        f"Two tasks or threads{_in_request(dossier, here)} used a database session{_opened(dossier)} at the same"
+        f"Two tasks or threads{_in_request(dossier, here)} used one database session{_opened(dossier)} at the same"
         f" time{dossier.at(here)}."
     )
     return Explanation(cause, [advise("db_session_per_task", where=dossier.where(here))])
@@ -93,7 +93,7 @@ def _crossed_tasks(dossier: Dossier) -> Explanation:
 def _outlived_request(dossier: Dossier) -> Explanation:
     request = dossier.texts.get("other_request") or dossier.here.request
     cause = (
-        f"A database session{_opened(dossier)} was still open when request {dossier.names.request(request)} was over."
+        f"One database session{_opened(dossier)} was still open when request {dossier.names.request(request)} was over."
     )
     return Explanation(cause, [advise("close_db_session", where=_opened_at(dossier))])
 
