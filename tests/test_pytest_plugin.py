@@ -611,7 +611,7 @@ def test_events_that_were_lost_fail_the_test(run) -> None:
         "@pytest.mark.session_exporter\ndef test_next(): pass"
     )
     assert outcomes(result) == {"test_it": "failed", "test_next": "passed"}
-    result.stdout.fnmatch_lines(["This test's sessions: 1 event could not be recorded, and are not judged"])
+    result.stdout.fnmatch_lines(["This test's sessions: 1 event not recorded, and so not judged"])
 
 
 UNASKED = """

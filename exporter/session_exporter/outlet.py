@@ -106,13 +106,14 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def divert(directory: Path | None) -> None:
-    """Have all outlets of this process write to one directory, whatever they were told; None ends that."""
+def divert(directory: Path | None) -> Path | None:
+    """Have all outlets of this process write to one directory; None, each to its own. Returns what it was before."""
     with _shelf.lock:
-        _shelf.diverted = directory
+        before, _shelf.diverted = _shelf.diverted, directory
         outlets = list(_shelf.outlets)
     for outlet in outlets:
         outlet.close()
+    return before
 
 
 class Outlet:

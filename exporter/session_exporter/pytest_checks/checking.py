@@ -118,7 +118,7 @@ class Checking:
             item.stash[_SESSIONS] = self._sessions(item)
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+    def pytest_fixture_setup(self, fixturedef: "pytest.FixtureDef[Any]") -> Generator[None, Any, Any]:
         """Keep out of a test what belongs to several."""
         if fixturedef.scope == "function":
             return (yield)

@@ -22,7 +22,7 @@ def failure_of(judgement: Judgement, demands: Demands) -> str:
     lookups = _lookup_problems(judgement, demands)
     problems = [*_incident_problems(refused), *lookups, *_ratio_problems(judgement, demands)]
     if judgement.lost:
-        problems.append(f"{_counted(judgement.lost, 'event')} could not be recorded, and are not judged")
+        problems.append(f"{_counted(judgement.lost, 'event')} not recorded, and so not judged")
     if not problems:
         return ""
     repeated = judgement.repeated if lookups else []

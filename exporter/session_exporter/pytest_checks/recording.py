@@ -46,7 +46,7 @@ class Recording:
         self._reader = JournalReader(self.directory, {})
         self._reader.lock()
         os.environ[ENVIRONMENT_KEY] = str(self.directory)
-        divert(self.directory)
+        self._diverted_before = divert(self.directory)
 
     def begin_test(self) -> None:
         """Forget what was recorded, but for the ids of the sessions."""
@@ -84,7 +84,7 @@ class Recording:
         """Have trackers write where they wrote before, and remove what was written."""
         if os.getpid() != self._pid:  # a forked child that ends as its parent would
             return
-        divert(None)
+        divert(self._diverted_before)
         os.environ.pop(ENVIRONMENT_KEY, None)
         if self._before is not None:
             os.environ[ENVIRONMENT_KEY] = self._before
