@@ -30,14 +30,10 @@ class RecordingState(ModuleType):
             raise self.document
         return self.document
 
-    def read_incidents(self, directory: Path, **question: Any) -> list[dict[str, Any]]:
-        return self.read_summary(directory, **question)["incidents"]
-
 
 @pytest.fixture
 def state(documents: Any, monkeypatch: pytest.MonkeyPatch) -> RecordingState:
-    document = documents.healthy() | {"incidents": [documents.duplicate()]}
-    module = RecordingState(document)
+    module = RecordingState(documents.healthy())
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return module
 
@@ -52,20 +48,11 @@ def test_the_state_is_read_when_no_sidecar_answers(state: RecordingState, dead_u
     )
 
 
-def test_the_incidents_are_read_from_the_state_too(state: RecordingState, dead_url: str, tmp_path: Path) -> None:
-    source = DocumentSource(Sidecar.at(dead_url), state_directory=tmp_path)
-    question = Question(60.0, kind="context_loss", cause="same_request", limit=3)
-    assert source.incidents(question).document == {"incidents": state.document["incidents"]}
-    asked = {"since_s": 60.0, "scope": None, "kind": "context_loss", "cause": "same_request", "limit": 3}
-    assert state.asked == [(tmp_path, asked)]
-
-
 def test_a_named_state_is_read_without_asking_any_sidecar(state: RecordingState, tmp_path: Path) -> None:
     result = run("--state.directory", str(tmp_path))
     assert (result.exit_code, result.stderr) == (0, "")
     assert "HEALTHY" in result.stdout
-    assert run("incidents", "--state.directory", str(tmp_path)).exit_code == 0
-    assert [directory for directory, _ in state.asked] == [tmp_path, tmp_path]
+    assert [directory for directory, _ in state.asked] == [tmp_path]
 
 
 def test_the_configuration_names_the_state(state: RecordingState, dead_url: str, tmp_path: Path) -> None:

@@ -28,7 +28,15 @@ class Diary:
     def __init__(self, *, show_ids: bool = True, **limits: Any) -> None:
         self.names = Pseudonyms(KEY, show_ids=show_ids)
         self.trail = Trail(self.names, Limits(**limits))
+        self.declare()
+
+    def declare(self) -> None:
         self.trail.declare({"chat": ScopeRules("chat"), "other": ScopeRules("other")})
+
+    def go_under(self, key: bytes = KEY, **limits: Any) -> None:
+        self.names = Pseudonyms(key, show_ids=self.names.show_ids)
+        self.trail.go_under(self.names, Limits(**limits))
+        self.declare()
 
     def add(self, kind: type, at_s: float, /, session: str = "", user: str = "ann", **more: Any) -> None:
         writer = more.pop("writer", WORKER)
@@ -146,7 +154,7 @@ def test_sessions_of_undeclared_scopes_are_told_apart(diary: Diary) -> None:
 def test_what_happened_after_the_incident_is_told_too(diary: Diary) -> None:
     for second in range(10):
         diary.add(wire.Reused, second, "s1")
-    diary.trail.limit(Limits(trail_events_per_user=4))
+    diary.go_under(trail_events_per_user=4)
     assert diary.times(diary.incident(5.1)) == [4, 5, 6, 7]
 
 
@@ -224,7 +232,7 @@ def test_the_choice_is_that_of_the_plain_rule(
     events = [kind(at(second), "chat", session, user) for kind, second, session, user in told]
     first = Diary()
     first.trail.add([event for event in events[:restored] if not isinstance(event, wire.DbSession)], WORKER)
-    diary.trail.restore(first.trail.kept())
+    diary.trail.go_on(first.trail.kept())
     for event in events[restored:]:
         diary.trail.add([event], NEIGHBOUR)
     events = [event for event in events[:restored] if not isinstance(event, wire.DbSession)] + events[restored:]
@@ -359,13 +367,13 @@ def test_with_the_trail_off_nothing_is_remembered_and_nothing_told() -> None:
     assert diary.trail.count == 0
     assert diary.told(diary.incident(0)) == {}
     assert diary.trail.kept() == []
-    diary.trail.restore([Remembered(at(0), "reused")])
+    diary.trail.go_on([Remembered(at(0), "reused")])
     assert diary.trail.count == 0
 
 
 def test_a_trail_that_is_switched_off_forgets(diary: Diary) -> None:
     diary.add(wire.Reused, 0, "s1")
-    diary.trail.limit(Limits(trail_events_per_user=0))
+    diary.go_under(trail_events_per_user=0)
     assert diary.trail.count == 0
 
 
@@ -381,13 +389,22 @@ def test_no_more_incidents_are_waiting_than_the_state_can_hold() -> None:
 # Going on.
 
 
+def test_a_reload_forgets_nothing_unless_ids_are_written_in_another_way() -> None:
+    diary = Diary(show_ids=False)
+    diary.add(wire.Reused, 0, "s1")
+    diary.go_under()
+    assert diary.times(diary.incident(1)) == [0]
+    diary.go_under(b"x" * 32)
+    assert diary.trail.count == 0
+
+
 def test_what_was_not_committed_is_forgotten_and_read_again(diary: Diary) -> None:
     diary.add(wire.Reused, 0, "s1")
     diary.trail.settle()
     for _ in range(3):
         diary.add(wire.Reused, 1, "s1")
         diary.trail.want(diary.incident(1))
-        diary.trail.roll_back()
+        diary.trail.go_on()
     diary.add(wire.Reused, 1, "s1")
     assert diary.times(diary.incident(2)) == [0, 1]
 
@@ -398,7 +415,7 @@ def test_a_clean_stop_hands_the_newest_events_on() -> None:
     first.add(wire.Conflicted, 1, key="phone", sites=SITES)
     first.add(wire.Reused, 2, "s2", scope="forms")
     kept = msgspec.msgpack.decode(msgspec.msgpack.encode(first.trail.kept()), type=list[Remembered])
-    second.trail.restore(kept)
+    second.trail.go_on(kept)
     wanted = {"sessions": ["s1", "forms/s2"]}
     assert second.told(second.incident(3, **wanted)) == first.told(first.incident(3, **wanted))
     assert len(first.told(first.incident(3, **wanted))["timeline"]) == 3

@@ -11,6 +11,7 @@ import pytest
 from yarl import URL
 
 from session_exporter.core.totals import LedgerTotals, ScopeTotals
+from session_exporter.sidecar.incidents import Wanted
 from session_exporter.sidecar.snapshot import Snapshot
 from session_exporter.sidecar.web import build_app, serve
 
@@ -51,9 +52,9 @@ class FakeService:
     async def summary(self, since_s: float, scope: str | None) -> dict[str, Any]:
         return self._answer("summary", since_s, scope)
 
-    async def incidents(self, **wanted: Any) -> list[dict[str, Any]]:
-        self._answer("incidents", wanted, wanted["scope"])
-        return [{"id": "d-1f3a9c0b2e"}]
+    async def incidents(self, wanted: Wanted) -> dict[str, Any]:
+        self._answer("incidents", wanted, wanted.scope)
+        return {"incidents": [{"id": "d-1f3a9c0b2e"}] if wanted.id in {None, "d-1f"} else [], "next": "0-1"}
 
     async def lookups(self, **wanted: Any) -> dict[str, Any]:
         return self._answer("lookups", wanted, wanted["scope"])

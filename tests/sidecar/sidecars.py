@@ -17,10 +17,11 @@ from session_exporter.core.scopes import ScopeRules
 from session_exporter.core.totals import ScopeTotals
 from session_exporter.journal import JournalReader, JournalWriter
 from session_exporter.sidecar.engine import Engine, Reloads
+from session_exporter.sidecar.incidents import Wanted, read_incidents
 from session_exporter.sidecar.schema import DATABASE_NAME
 from session_exporter.sidecar.snapshot import Snapshot
 from session_exporter.sidecar.state import State
-from session_exporter.sidecar.summary import read_incidents, read_summary
+from session_exporter.sidecar.summary import read_summary
 
 CHAT = Config(scopes={"chat": ScopeRules("chat")})
 
@@ -65,7 +66,7 @@ class Sidecar:
         """End a worker, as its process would."""
         self._writers.pop(name).close()
 
-    def tell(self, kind: type[Any], at_s: float, session: str = "", user: str = "ann", **more: Any) -> None:
+    def tell(self, kind: type[Any], at_s: float, /, session: str = "", user: str = "ann", **more: Any) -> None:
         """Let a worker record an event; `at_s` is in seconds since `START`."""
         worker = self.worker(more.pop("worker", "w"))
         event = kind(at(at_s), more.pop("scope", "chat"), session, user, **more)
@@ -111,8 +112,7 @@ class Sidecar:
         return read_summary(self.state, since_s=since_s, scope=scope, now_us=self.now_us)
 
     def incidents(self, **wanted: Any) -> list[dict[str, Any]]:
-        asked = {"since_s": 3600.0, "scope": None, "kind": None, "cause": None, "limit": 100, **wanted}
-        return read_incidents(self.state, now_us=self.now_us, **asked)
+        return read_incidents(self.state, Wanted(**wanted), now_us=self.now_us)["incidents"]
 
 
 class Killed(BaseException):

@@ -15,10 +15,12 @@ from sidecars import Sidecar
 
 from session_exporter._version import __version__
 from session_exporter.core import events as wire
+from session_exporter.core.documents import iso
 from session_exporter.core.scopes import CAUSES, LOSS_REASONS, VIOLATIONS, ScopeRules
 from session_exporter.errors import StateError, StateIncompatible
+from session_exporter.sidecar.incidents import Wanted, read_incidents
 from session_exporter.sidecar.schema import DATABASE_NAME
-from session_exporter.sidecar.summary import iso, problems_of, read_hooks, read_incidents, read_summary, window_of
+from session_exporter.sidecar.summary import problems_of, read_hooks, read_summary, window_of
 
 CHAT = ScopeRules("chat")
 
@@ -246,36 +248,6 @@ def test_a_sidecar_that_sees_no_worker_says_where_it_looks(sidecar: Sidecar) -> 
     assert hint == f"no worker writes to {sidecar.journal}; application and sidecar must use the same directory"
 
 
-def test_incidents_come_newest_first_and_can_be_chosen(sidecar: Sidecar) -> None:
-    sidecar.created(0, "s1")
-    sidecar.created(1, "s2")
-    sidecar.created(2, "s3", worker="other")
-    sidecar.tell(wire.ContextLost, 3, expected="a", actual="b")
-    sidecar.cycle(60)
-    everything = sidecar.incidents()
-    assert [each["at"] for each in everything] == [iso(at(3)), iso(at(2)), iso(at(1))]
-    assert [each["kind"] for each in sidecar.incidents(kind="context_loss")] == ["context_loss"]
-    assert [each["cause"] for each in sidecar.incidents(cause="cross_worker")] == ["cross_worker"]
-    assert sidecar.incidents(limit=2) == everything[:2]
-    assert sidecar.incidents(since_s=58) == everything[:2]
-    assert sidecar.incidents(scope="default") == []
-    assert sidecar.incidents(scope="chat") == everything
-
-
-def test_an_incident_has_the_form_that_is_promised(sidecar: Sidecar) -> None:
-    sidecar.created(0, "s1", request="r1", sites=("app.py:1:f",), trace=bytes(range(16)))
-    sidecar.created(0.1162, "s2", request="r1", sites=("app.py:2:g",))
-    sidecar.cycle(60)
-    (found,) = sidecar.incidents()
-    assert set(found) == {"id", "kind", "at", "scope", "cause", "user", "gap_ms", "sessions", "creates"}
-    assert (found["cause"], found["gap_ms"], found["at"]) == ("same_request", 116.2, iso(at(0.1162)))
-    first, last = found["creates"]
-    assert set(first) >= {"at", "session", "request", "trace", "worker", "pid", "replica", "call_sites"}
-    assert (first["at"], first["call_sites"], last["call_sites"]) == (iso(at(0)), ["app.py:1:f"], ["app.py:2:g"])
-    assert first["worker"] == sidecar.worker().writer_id
-    assert [first["session"], last["session"]] == found["sessions"]
-
-
 def test_hooks_of_living_workers_are_told(sidecar: Sidecar) -> None:
     sidecar.worker().register_hook("sqlalchemy", True)
     sidecar.created(0, "s1")
@@ -334,7 +306,7 @@ def test_a_state_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | N
     wanted: dict[str, Any] = {"since_s": 60.0, "scope": None, "now_us": at(0)}
     for read in (
         lambda: read_summary(tmp_path, **wanted),
-        lambda: read_incidents(tmp_path, kind=None, cause=None, limit=1, **wanted),
+        lambda: read_incidents(tmp_path, Wanted(), now_us=START),
         lambda: read_hooks(tmp_path),
     ):
         with pytest.raises(StateError, match=DATABASE_NAME):

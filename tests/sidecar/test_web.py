@@ -12,6 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from session_exporter.errors import ConfigError, StateError
+from session_exporter.sidecar.incidents import Wanted
 from session_exporter.sidecar.queries import SCRAPE_TIMEOUT_HEADER
 
 READABLE = [
@@ -127,16 +128,39 @@ def test_documents_are_passed_on_as_json_with_defaults(site: Any) -> None:
     summary = site.request("/api/v1/summary")
     assert summary.headers["Content-Type"] == "application/json"
     assert json.loads(summary.body) == {"healthy": None, "total": {"reuse_ratio": None}}
-    assert json.loads(site.request("/api/v1/incidents").body) == {"incidents": [{"id": "d-1f3a9c0b2e"}]}
-    wanted = {"since_s": 3600.0, "scope": None, "kind": None, "cause": None, "limit": 100}
-    assert site.service.asked == [("summary", 3600.0), ("incidents", wanted)]
+    assert json.loads(site.request("/api/v1/incidents").body) == {"incidents": [{"id": "d-1f3a9c0b2e"}], "next": "0-1"}
+    assert site.service.asked == [("summary", 3600.0), ("incidents", Wanted(since_s=3600.0, limit=100))]
 
 
 def test_parameters_reach_the_service(site: Any) -> None:
-    query = "since=1h30m&scope=default&kind=context_loss&cause=same_request&limit=7"
-    assert site.request(f"/api/v1/incidents?{query}").status == 200
-    wanted = {"since_s": 5400.0, "scope": "default", "kind": "context_loss", "cause": "same_request", "limit": 7}
+    query = "since=1h30m&scope=default&kind=context_loss&cause=same_request&reason=missing&limit=7"
+    more = "&id=d-1f&user=a%20b&after=3f9a0c41-12"
+    assert site.request(f"/api/v1/incidents?{query}{more}").status == 200
+    wanted = Wanted(
+        since_s=5400.0,
+        scope="default",
+        kind="context_loss",
+        cause="same_request",
+        reason="missing",
+        limit=7,
+        id="d-1f",
+        user="a b",
+        after="3f9a0c41-12",
+    )
     assert site.service.asked == [("incidents", wanted)]
+
+
+def test_an_incident_that_nobody_knows_is_not_found(site: Any) -> None:
+    answer = site.request("/api/v1/incidents?id=l-0")
+    assert (answer.status, answer.error) == (404, "id: 'l-0': no incident has this id, or one that begins like it")
+
+
+def test_the_id_of_a_user_is_repeated_by_no_message(site: Any) -> None:
+    answer = site.request(f"/api/v1/incidents?user={'secret' * 200}")
+    assert (answer.status, answer.error) == (
+        400,
+        "user: 1200 characters: expected the id of a user, 1 to 1024 characters",
+    )
 
 
 def test_parameters_of_lookups_reach_the_service(site: Any) -> None:
@@ -155,6 +179,12 @@ def test_parameters_of_lookups_reach_the_service(site: Any) -> None:
         ("/api/v1/summary?kind=context_loss", ("'kind'", "since, scope")),
         ("/api/v1/incidents?limit=0", ("limit", "'0'", "1 to 1000")),
         ("/api/v1/incidents?cause=x", ("cause", "'x'", "same_request")),
+        ("/api/v1/incidents?kind=x", ("kind", "'x'", "invalid_id")),
+        ("/api/v1/incidents?reason=x", ("reason", "'x'", "switched")),
+        ("/api/v1/incidents?id=D%201", ("id", "'D 1'", "d-1f3a9c0b2e")),
+        ("/api/v1/incidents?id=", ("id", "''", "d-1f3a9c0b2e")),
+        ("/api/v1/incidents?user=", ("user", "1 to 1024")),
+        ("/api/v1/incidents?after=1", ("after", "'1'", "next")),
         ("/api/v1/lookups?limit=1001", ("limit", "'1001'", "1 to 1000")),
         ("/api/v1/lookups?since=32d", ("since", "'32d'", "1s to 31d")),
         ("/api/v1/lookups?kind=context_loss", ("'kind'", "since, scope, limit")),

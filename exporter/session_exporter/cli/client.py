@@ -19,8 +19,8 @@ from session_exporter.quantities import format_duration
 
 DEFAULT_URL: Final = "http://127.0.0.1:9897"
 TIMEOUT_S: Final = 10.0
-# 10,000 incidents of some 1.5 KiB each; whoever answers with more is no sidecar.
-BODY_BYTES_MAX: Final = 16 * 1024 * 1024
+# 1,000 incidents, each with 200 events of some 300 bytes; whoever answers with more is no sidecar.
+BODY_BYTES_MAX: Final = 64 * 1024 * 1024
 _ERROR_BYTES_MAX: Final = 4096
 _CHUNK_BYTES: Final = 65_536
 
@@ -68,11 +68,26 @@ class Sidecar:
         return self.document("/api/v1/summary", {"since": _since(since_s), "scope": scope})
 
     def incidents(
-        self, *, since_s: float, scope: str | None, kind: str | None, cause: str | None, limit: int
+        self,
+        *,
+        since_s: float,
+        scope: str | None,
+        kind: str | None,
+        cause: str | None,
+        limit: int,
+        reason: str | None = None,
+        identifier: str | None = None,
+        user: str | None = None,
+        after: str | None = None,
     ) -> dict[str, Any]:
-        """Ask for the newest `limit` incidents of the last `since_s` seconds; raises as `summary` does."""
-        filters = {"scope": scope, "kind": kind, "cause": cause, "limit": str(limit)}
-        return self.document("/api/v1/incidents", {"since": _since(since_s), **filters})
+        """Ask for `limit` incidents of the last `since_s` seconds, the newest first; raises as `summary` does.
+
+        With `identifier` or `after` it does not matter how long ago they were.
+        """
+        since = _since(since_s) if identifier is None and after is None else None
+        filters = {"scope": scope, "kind": kind, "cause": cause, "reason": reason, "limit": str(limit)}
+        named = {"id": identifier, "user": user, "after": after}
+        return self.document("/api/v1/incidents", {"since": since, **filters, **named})
 
     def lookups(self, *, since_s: float, scope: str | None, limit: int) -> dict[str, Any]:
         """Ask where sessions were looked up, `limit` places of each scope; raises as `summary` does."""

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from session_exporter.cli.client import DEFAULT_URL, Sidecar, SilentPeerError
 from session_exporter.core.plaintext import inert
@@ -14,13 +14,40 @@ from session_exporter.errors import StateError
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked for; `scope`, `kind` and `cause` are None for all of them."""
+    """What is asked for; what is None does not choose.
+
+    Attributes:
+        since_s: How far back, seconds; counts only without `id` and `after`.
+        scope: The scope's name.
+        kind: Of incidents.
+        cause: Of duplicates.
+        reason: Of losses, or the kind of violations.
+        limit: At most so many.
+        id: An incident's id, or the beginning of one.
+        user: Somebody's plain id.
+        after: What an earlier answer called `next`.
+    """
 
     since_s: float
     scope: str | None = None
     kind: str | None = None
     cause: str | None = None
+    reason: str | None = None
     limit: int = 20
+    id: str | None = None
+    user: str | None = None
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a state is, and the key of its digests, when that is not beside it."""
+
+    directory: Path
+    key_file: Path | None = None
+
+
+_Reader: TypeAlias = Callable[[Place, Question], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +86,10 @@ class DocumentSource:
         return self._first(_sidecar_summary, _state_summary, question)
 
     def incidents(self, question: Question) -> Answer:
-        """Get the incidents, `{"incidents": [...]}`, newest first; raises as `summary` does."""
+        """Get the incidents, `{"incidents": [...], "next": "..."}`, newest first; raises as `summary` does.
+
+        With `after` they are those that were committed since, the oldest first.
+        """
         return self._first(_sidecar_incidents, _state_incidents, question)
 
     def lookups(self, question: Question) -> Answer:
@@ -69,7 +99,7 @@ class DocumentSource:
     def _first(
         self,
         ask: Callable[[Sidecar, Question], dict[str, Any]],
-        read: Callable[[Path, Question], dict[str, Any]],
+        read: _Reader,
         question: Question,
     ) -> Answer:
         if self.sidecar is None:
@@ -81,21 +111,20 @@ class DocumentSource:
                 raise
             return self._instead(exc, read, question)
 
-    def _instead(
-        self, absence: SilentPeerError, read: Callable[[Path, Question], dict[str, Any]], question: Question
-    ) -> Answer:
+    def _instead(self, absence: SilentPeerError, read: _Reader, question: Question) -> Answer:
         try:
             answer = self._from_state(read, question)
         except StateError as exc:
             raise StateError(f"{absence}; and {exc}") from exc
         return replace(answer, note=f"{absence}; this is {answer.origin}")
 
-    def _from_state(self, read: Callable[[Path, Question], dict[str, Any]], question: Question) -> Answer:
+    def _from_state(self, read: _Reader, question: Question) -> Answer:
         with _sidecar_libraries():
-            directory = self._directory()
+            place = self._place()
+        directory = place.directory
         try:
             with _sidecar_libraries():
-                document = read(directory, question)
+                document = read(place, question)
         except KeyError as exc:
             if exc.args != (question.scope,):
                 raise
@@ -104,15 +133,14 @@ class DocumentSource:
             raise StateError(f"the state in {directory} cannot be read: {exc}") from exc
         return Answer(document, origin=f"the state in {directory}")
 
-    def _directory(self) -> Path:
-        return self.state_directory or self._configured_directory() or _default_directory()
+    def _place(self) -> Place:
+        directory, key_file = self.state_directory, None
+        if self.config_file is not None:
+            from session_exporter.config import load  # noqa: PLC0415 - brings PyYAML, which few calls need
 
-    def _configured_directory(self) -> Path | None:
-        if self.config_file is None:
-            return None
-        from session_exporter.config import load  # noqa: PLC0415 - brings PyYAML, which few calls need
-
-        return load(self.config_file).state.directory
+            config = load(self.config_file)
+            directory, key_file = directory or config.state.directory, config.privacy.key_file
+        return Place(directory or _default_directory(), key_file)
 
 
 @contextmanager
@@ -134,11 +162,11 @@ def _sidecar_summary(sidecar: Sidecar, question: Question) -> dict[str, Any]:
     return sidecar.summary(since_s=question.since_s, scope=question.scope)
 
 
-def _state_summary(directory: Path, question: Question) -> dict[str, Any]:
+def _state_summary(place: Place, question: Question) -> dict[str, Any]:
     # A sidecar that answers is the rule; its modules are loaded only when none does.
     from session_exporter.sidecar.summary import read_summary  # noqa: PLC0415
 
-    return read_summary(directory, since_s=question.since_s, scope=question.scope, now_us=_now_us())
+    return read_summary(place.directory, since_s=question.since_s, scope=question.scope, now_us=_now_us())
 
 
 def _sidecar_incidents(sidecar: Sidecar, question: Question) -> dict[str, Any]:
@@ -147,34 +175,33 @@ def _sidecar_incidents(sidecar: Sidecar, question: Question) -> dict[str, Any]:
         scope=question.scope,
         kind=question.kind,
         cause=question.cause,
+        reason=question.reason,
         limit=question.limit,
+        identifier=question.id,
+        user=question.user,
+        after=question.after,
     )
 
 
-def _state_incidents(directory: Path, question: Question) -> dict[str, Any]:
-    from session_exporter.sidecar.summary import read_incidents  # noqa: PLC0415 - see _state_summary
+def _state_incidents(place: Place, question: Question) -> dict[str, Any]:
+    from session_exporter.sidecar.incidents import Wanted, label_in_state, read_incidents  # noqa: PLC0415 - as above
 
-    incidents = read_incidents(
-        directory,
-        since_s=question.since_s,
-        scope=question.scope,
-        kind=question.kind,
-        cause=question.cause,
-        limit=question.limit,
-        now_us=_now_us(),
-    )
-    return {"incidents": incidents}
+    user = question.user
+    if user is not None:
+        user = label_in_state(place.directory, place.key_file, user)
+    wanted = Wanted(**asdict(replace(question, user=user)))
+    return read_incidents(place.directory, wanted, now_us=_now_us())
 
 
 def _sidecar_lookups(sidecar: Sidecar, question: Question) -> dict[str, Any]:
     return sidecar.lookups(since_s=question.since_s, scope=question.scope, limit=question.limit)
 
 
-def _state_lookups(directory: Path, question: Question) -> dict[str, Any]:
+def _state_lookups(place: Place, question: Question) -> dict[str, Any]:
     from session_exporter.sidecar.lookups import read_lookups  # noqa: PLC0415 - see _state_summary
 
     since_s, scope, limit = question.since_s, question.scope, question.limit
-    return read_lookups(directory, since_s=since_s, scope=scope, limit=limit, now_us=_now_us())
+    return read_lookups(place.directory, since_s=since_s, scope=scope, limit=limit, now_us=_now_us())
 
 
 def _now_us() -> int:

@@ -8,11 +8,11 @@ import json
 from typing import Any, Final, TypeAlias
 
 from session_exporter.cli.stories import time_text
+from session_exporter.core.documents import iso
 from session_exporter.core.events import KINDS, DbSession, Event, Violated, Writer
 from session_exporter.core.plaintext import inert
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.tally import Verdict
-from session_exporter.sidecar.summary import iso
 
 Record: TypeAlias = dict[str, Any]
 

@@ -11,6 +11,7 @@ from session_exporter.core.ledger import Ledger
 from session_exporter.core.lookups import LookupCount
 from session_exporter.core.minutes import Minute
 from session_exporter.core.population import Known
+from session_exporter.core.recollection import Remembered
 from session_exporter.core.records import DIRTY, Anchor, Owner, Past, Report, Session, owner_of
 from session_exporter.core.totals import LedgerTotals
 
@@ -73,6 +74,7 @@ class Changes(msgspec.Struct):
         requests: New entries of the request memory, of epoch `waiting.epoch`.
         db_uses: The newest uses of database sessions; None when they are those of the last commit.
         lookups: By scope, hour and place, to be added; there is none without its minute.
+        trail: The newest events, handed on to the next start by the last commit before a stop.
     """
 
     totals: LedgerTotals
@@ -86,6 +88,7 @@ class Changes(msgspec.Struct):
     requests: dict[bytes, int]
     db_uses: list[DbUse] | None = None
     lookups: list[LookupCount] = []
+    trail: list[Remembered] = []
 
     def any_rows(self) -> bool:
         """Whether anything but the watermark has changed."""
@@ -173,7 +176,7 @@ def restore(
             judge.people.restore(_session(session_row, judge.people.owners))
     for judge in ledger.judges.values():
         judge.adopting = dict(waiting.adopting.get(judge.number, {}))
-        judge.deleting = dict(waiting.deleting.get(judge.number, {}))
+        judge.deleting.update(waiting.deleting.get(judge.number, {}))
         judge.timelines.sort_evidence()
     ledger.db.recent.extend(db_uses)
     ledger.watermark_us = waiting.watermark_us

@@ -7,7 +7,8 @@ import msgspec
 
 from session_exporter.core.duplicates import Duplicate, window_before
 from session_exporter.core.pseudonyms import Pseudonyms
-from session_exporter.core.records import Anchor, Evidence, Owner, Report
+from session_exporter.core.recollection import MISSES
+from session_exporter.core.records import UNMET, Anchor, Evidence, Owner, Report
 
 INCIDENT_KINDS: Final = ("rapid_duplicate_create", "context_loss", "isolation_violation", "invalid_id")
 
@@ -75,6 +76,8 @@ def loss_incident(
         "actual": names.label("s", actual),
         **_place(report.evidence, names),
     }
+    if report.kind == UNMET:
+        detail |= {"missed": MISSES.get(report.origin, ""), "shared": not report.first}
     identity = _identity(b"l", report.at_us, expected + actual, report.user)
     return Incident(identity, "context_loss", report.at_us, scope, detail, (report.user,), (expected, actual))
 

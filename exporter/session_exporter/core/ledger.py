@@ -105,7 +105,7 @@ class Ledger:
         self._ids = IdChecks(names, self.requests)
         self._listener = listener
         self.trail = trail
-        self._remember: Callable[[Sequence[wire.Event], wire.Writer], None] = trail.add if trail else _forget
+        self._remember: Callable[[Sequence[wire.Event], wire.Writer], None] = trail.add if trail is not None else _forget
         for kind in (*wire.KINDS.values(), "unknown"):
             self.totals.events.setdefault(kind, 0)
         declared = {DEFAULT_SCOPE: ScopeRules(DEFAULT_SCOPE), OTHER_SCOPE: ScopeRules(OTHER_SCOPE), **rules}
@@ -114,6 +114,8 @@ class Ledger:
             kept.active_sessions = kept.active_users = 0
         for scope in declared.values():
             self._open(scope, bounds_s, born_us)
+        if trail is not None:
+            trail.declare(declared)
         self._by_number = {judge.number: judge for judge in self.judges.values()}
         self._other = self.judges[OTHER_SCOPE]
 

@@ -37,25 +37,25 @@ class Trail:
     """
 
     def __init__(self, names: Pseudonyms, limits: Limits) -> None:
-        self._names = names
-        self._recollection = Recollection(names)
-        self._windows_us: dict[str, int] = {}
         self._batches = Batches()
+        self._windows_us: dict[str, int] = {}
         self._settled = 0
-        self.limit(limits)
+        self._names = names
+        self.go_under(names, limits)
 
     @property
     def count(self) -> int:
         """How many events are remembered."""
         return len(self._batches)
 
-    def limit(self, limits: Limits) -> None:
-        """Go on under other limits."""
+    def go_under(self, names: Pseudonyms, limits: Limits) -> None:
+        """Go on with other names and limits, before scopes are declared; names under another key forget everything."""
+        if not limits.trail_events_per_user or names.digest("check") != self._names.digest("check"):
+            self._batches.clear()
+        self._names, self._recollection = names, Recollection(names)
         self._per_user = limits.trail_events_per_user
         self._retention_us = limits.trail_retention_us
         self._wanted: deque[Incident] = deque(maxlen=limits.max_incidents)
-        if not self._per_user:
-            self._batches.clear()
 
     def declare(self, rules: Mapping[str, ScopeRules]) -> None:
         """Learn which scopes there are; ids of sessions in all others are digested with the name of their scope."""
@@ -101,10 +101,12 @@ class Trail:
         """Note that what was added so far is committed, and will not be added again."""
         self._settled = self._batches.added
 
-    def roll_back(self) -> None:
-        """Forget what was added, and what was wanted, since `settle`."""
+    def go_on(self, events: Sequence[Remembered] = ()) -> None:
+        """Forget what was added, and what was wanted, since `settle`; take over what a clean stop handed on."""
         self._wanted.clear()
         self._batches.forget_from(self._settled)
+        for start in range(0, len(events) if self._per_user else 0, _PIECE):
+            self._batches.append(events[start : start + _PIECE], Writer(""))
 
     def kept(self) -> list[Remembered]:
         """What a clean stop hands on to the next start: the newest events, oldest first."""
@@ -115,11 +117,6 @@ class Trail:
             if len(newest) >= KEPT_MAX:
                 break
         return newest[:KEPT_MAX][::-1]
-
-    def restore(self, events: Sequence[Remembered]) -> None:
-        """Take over what was handed on; before anything is added."""
-        for start in range(0, len(events) if self._per_user else 0, _PIECE):
-            self._batches.append(events[start : start + _PIECE], Writer(""))
 
     def _make_room(self) -> None:
         most = EVENTS_MAX

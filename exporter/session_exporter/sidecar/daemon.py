@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 from session_exporter._version import __version__
 from session_exporter.config import Config
 from session_exporter.errors import SessionExporterError
-from session_exporter.sidecar import alarms, lookups, summary, web
+from session_exporter.sidecar import alarms, incidents, lookups, summary, web
 from session_exporter.sidecar.engine import Engine
 from session_exporter.sidecar.heap import give_back_large_blocks
 from session_exporter.sidecar.snapshot import Snapshot
@@ -131,12 +131,12 @@ class Daemon:
         read = partial(summary.read_summary, self._options.state_directory, since_s=since_s, scope=scope)
         return await asyncio.to_thread(read, now_us=_now_us())
 
-    async def incidents(
-        self, *, since_s: float, scope: str | None, kind: str | None, cause: str | None, limit: int
-    ) -> list[dict[str, Any]]:
-        """Return the newest incidents."""
-        read = partial(summary.read_incidents, self._options.state_directory, since_s=since_s, scope=scope)
-        return await asyncio.to_thread(read, kind=kind, cause=cause, limit=limit, now_us=_now_us())
+    async def incidents(self, wanted: incidents.Wanted) -> dict[str, Any]:
+        """Return the incidents that are wanted."""
+        if wanted.user is not None:
+            wanted = replace(wanted, user=incidents.user_label(self._engine.names, wanted.user))
+        read = partial(incidents.read_incidents, self._options.state_directory, wanted)
+        return await asyncio.to_thread(read, now_us=_now_us())
 
     async def lookups(self, *, since_s: float, scope: str | None, limit: int) -> dict[str, Any]:
         """Rank where sessions are looked up."""

@@ -20,9 +20,8 @@ from session_exporter.core.trail import Trail
 from session_exporter.errors import SessionExporterError
 from session_exporter.journal import Batch, JournalReader, Mark
 from session_exporter.sidecar import alarms
-from session_exporter.sidecar.identity import JournalMark, identify
+from session_exporter.sidecar.identity import JournalMark, open_ids
 from session_exporter.sidecar.records import ExporterState, Identity
-from session_exporter.sidecar.secrets import read_or_make_key
 from session_exporter.sidecar.snapshot import Snapshot
 from session_exporter.sidecar.state import State
 from session_exporter.sidecar.workers import Reloads, absorb, expose, hooks_of, memory_mb
@@ -53,6 +52,7 @@ class Engine:
 
     Attributes:
         snapshot: What was committed last; None before the first commit.
+        names: Digests of ids, as incidents have them.
 
     Raises:
         StateLocked: Another sidecar owns the state or reads the journal.
@@ -87,8 +87,8 @@ class Engine:
         self._mark = JournalMark(journal_directory)
         self._state = State(state_directory, config.limits)
         try:
-            self._identity, self._names = self._open_ids(config)
-            self._trail = Trail(self._names, config.limits)
+            self._identity, self.names = self._open_ids(config)
+            self._trail = Trail(self.names, config.limits)
             self._reader = self._open_reader()
             self._exporter, self._ledger = ExporterState(), self._empty_ledger()
             self._drains = self._exporter.drains
@@ -127,7 +127,7 @@ class Engine:
             if final:
                 self._ledger.finish(self._now_us())
             self._exporter.drains.observe(time.monotonic() - begun_s)
-            self._commit()
+            self._commit(final=final)
         except Exception as error:
             self._stale = True
             # What is not the fault of a disk or a lock lies in an event; the next time they are taken one by one.
@@ -147,8 +147,8 @@ class Engine:
             SessionExporterError: The state could not be written or read; the next cycle tries again.
         """
         self.cycle(budget_s=0.0)
-        self._identity, self._names = self._open_ids(config)
-        self._trail = Trail(self._names, config.limits)
+        self._identity, self.names = self._open_ids(config)
+        self._trail.go_under(self.names, config.limits)
         self._config, self._state.limits = config, config.limits
         self._stale = True
         self._go_on()
@@ -228,7 +228,7 @@ class Engine:
             if count:
                 lost[f"{reason}/unknown"] = lost.get(f"{reason}/unknown", 0) + count
 
-    def _commit(self) -> None:
+    def _commit(self, *, final: bool = False) -> None:
         controls = self._reader.controls()
         exporter = self._exporter
         last_words = absorb(exporter, controls, self._reader.gone(list(exporter.writers)))
@@ -238,8 +238,9 @@ class Engine:
         exporter.committed_at_us = self._now_us()
         exporter.hooks = [hooks_of(control) for control in controls if control.alive]
         changes = take_changes(self._ledger)
+        changes.trail = self._trail.kept() if final else []
         positions = self._reader.positions()
-        if self._differs(changes, positions):
+        if changes.trail or self._differs(changes, positions):
             totals = self._state.commit(changes, positions, exporter, self._ledger.numbers, self._identity)
             self._mark.write(self._identity)
             self._committed = self._compared(changes, positions)
@@ -247,6 +248,7 @@ class Engine:
             kept = msgspec.msgpack.decode(totals, type=LedgerTotals)
         else:
             kept = self.snapshot.ledger if self.snapshot else self._state.totals()
+        self._trail.settle()
         behind_us = self._reader.behind_us()
         exposed = expose(
             exporter,
@@ -281,6 +283,7 @@ class Engine:
         if stored is not None and stored.ids != self._identity.ids:
             self._change_ids()
         self._exporter, self._ledger = self._restored()
+        self._trail.go_on(self._state.trail())
         self._drains = self._exporter.drains
         if stored is None and self._mark.names_another(self._identity):
             self._seed()
@@ -309,14 +312,14 @@ class Engine:
     def _empty_ledger(self) -> Ledger:
         return Ledger(
             self._config.scopes,
-            names=self._names,
+            names=self.names,
             known=self._state,
             limits=self._config.limits,
             lateness_us=self._config.lateness_us,
             born_us=self._now_us(),
             numbers=self._state.numbers(),
             totals=self._state.totals(),
-            listener=alarms.reuse_listener(self._names),
+            listener=alarms.reuse_listener(self.names),
             trail=self._trail,
         )
 
@@ -328,10 +331,7 @@ class Engine:
         self._state.forget_ids(self._identity)
 
     def _open_ids(self, config: Config) -> tuple[Identity, Pseudonyms]:
-        privacy = config.privacy
-        key = read_or_make_key(self._state_directory, privacy.key_file)
-        identity = identify(self._state, key, show_ids=privacy.show_ids, now_us=self._now_us())
-        return identity, Pseudonyms(key, show_ids=privacy.show_ids)
+        return open_ids(self._state, config.privacy, now_us=self._now_us())
 
     def _seed(self) -> None:
         """The state was lost: learn from what is still in the journal without counting what may have been counted."""

@@ -2,19 +2,20 @@
 
 import logging
 import secrets
-from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
 from msgspec import structs
 
+from session_exporter.config import PrivacySettings
+from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.sidecar.records import Identity
+from session_exporter.sidecar.secrets import PLAIN_IDS, check_value, read_or_make_key
 from session_exporter.sidecar.state import State
 
 logger = logging.getLogger(__name__)
 
 MARK_NAME: Final = ".state"
-PLAIN_IDS: Final = "plain"
 
 
 def identify(state: State, key: bytes, *, show_ids: bool, now_us: int) -> Identity:
@@ -23,13 +24,24 @@ def identify(state: State, key: bytes, *, show_ids: bool, now_us: int) -> Identi
     A new identity is stored with the first commit, so that a start that was killed before has never been. When its
     `ids` are not those that are stored, what the state knows by its old ids has to be forgotten.
     """
-    ids = PLAIN_IDS if show_ids else blake2b(b"check", key=key, digest_size=8).hexdigest()
+    ids = PLAIN_IDS if show_ids else check_value(key)
     identity = state.identity()
     if identity is None:
         return Identity(secrets.token_hex(16), ids, now_us)
     if identity.ids != ids:
         logger.warning("ids are written in a new way: sessions and incidents so far are forgotten, counts stay")
     return structs.replace(identity, ids=ids)
+
+
+def open_ids(state: State, privacy: PrivacySettings, *, now_us: int) -> tuple[Identity, Pseudonyms]:
+    """The identity of a state as `identify` has it, and the digests of ids under the key in force.
+
+    Raises:
+        StateError: The key cannot be read or made.
+    """
+    key = read_or_make_key(state.directory, privacy.key_file)
+    identity = identify(state, key, show_ids=privacy.show_ids, now_us=now_us)
+    return identity, Pseudonyms(key, show_ids=privacy.show_ids)
 
 
 class JournalMark:

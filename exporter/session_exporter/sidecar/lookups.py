@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from session_exporter._version import __version__
+from session_exporter.core.documents import iso
 from session_exporter.core.lookups import (
     FIRSTS_KEPT,
     HOUR_ROWS_MAX,
@@ -24,7 +25,7 @@ from session_exporter.core.lookups import (
 from session_exporter.core.minutes import MINUTE_US
 from session_exporter.core.totals import LedgerTotals
 from session_exporter.sidecar.records import read_meta
-from session_exporter.sidecar.summary import iso, reading, selected
+from session_exporter.sidecar.summary import reading, selected
 
 # Of all scopes, apart from the newest hour: some 30 bytes each, and up to 800 for each place.
 ROWS_MAX: Final = 100_000

@@ -1,15 +1,22 @@
 """What may be asked of the HTTP interface: query parameters and the scrape timeout, checked."""
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from typing import Final
 
 from multidict import MultiMapping
 
 from session_exporter.core.events import ID_BYTES_MAX
+from session_exporter.core.incidents import INCIDENT_KINDS
+from session_exporter.core.scopes import CAUSES, LOSS_REASONS, VIOLATIONS
 from session_exporter.errors import QueryError
 from session_exporter.quantities import parse_duration
+from session_exporter.sidecar.incidents import Wanted
 
+INCIDENT_PARAMETERS: Final = ("since", "scope", "kind", "cause", "reason", "limit", "id", "user", "after")
+REASONS: Final = (*LOSS_REASONS, *VIOLATIONS)
+USER_CHARS_MAX: Final = 1024
 LIMIT_DEFAULT: Final = 100
 LIMIT_MAX: Final = 1000
 SINCE_DEFAULT_S: Final = 3600.0
@@ -22,6 +29,8 @@ SCRAPE_TIMEOUT_MIN_S: Final = 0.1
 SCRAPE_TIMEOUT_MAX_S: Final = 120.0
 
 _SHOWN_CHARS_MAX: Final = 80
+_INCIDENT_ID: Final = re.compile(r"[a-z0-9-]{1,64}")
+_CURSOR: Final = re.compile(r"[0-9a-f]{0,64}-[0-9]{1,18}")
 
 
 def only(query: MultiMapping[str], names: Collection[str]) -> dict[str, str]:
@@ -65,6 +74,35 @@ def scope(query: Mapping[str, str]) -> str | None:
     text = query.get("scope")
     if text is not None and not 0 < len(text) <= ID_BYTES_MAX:
         raise QueryError(f"scope: {_shown(text)}: expected the name of a scope, 1 to {ID_BYTES_MAX} characters")
+    return text
+
+
+def wanted(query: Mapping[str, str]) -> Wanted:
+    """Read which incidents are asked for; the user is the plain id, which no message repeats.
+
+    Raises:
+        QueryError: A parameter is not what it has to be.
+    """
+    user = query.get("user")
+    if user is not None and not 0 < len(user) <= USER_CHARS_MAX:
+        raise QueryError(f"user: {len(user)} characters: expected the id of a user, 1 to {USER_CHARS_MAX} characters")
+    return Wanted(
+        since_s=since_s(query),
+        scope=scope(query),
+        kind=word(query, "kind", INCIDENT_KINDS),
+        cause=word(query, "cause", CAUSES),
+        reason=word(query, "reason", REASONS),
+        limit=limit(query),
+        id=_like(query, "id", _INCIDENT_ID, "the id of an incident, such as d-1f3a9c0b2e, or its beginning"),
+        user=user,
+        after=_like(query, "after", _CURSOR, "what an earlier answer called next"),
+    )
+
+
+def _like(query: Mapping[str, str], name: str, pattern: re.Pattern[str], what: str) -> str | None:
+    text = query.get(name)
+    if text is not None and not pattern.fullmatch(text):
+        raise QueryError(f"{name}: {_shown(text)}: expected {what}")
     return text
 
 

@@ -4,7 +4,9 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from session_exporter.errors import StateError, StateIncompatible
 
@@ -40,6 +42,8 @@ _UPGRADES: Final = {
     2: """
 ALTER TABLE incidents ADD COLUMN user TEXT NOT NULL DEFAULT '';
 ALTER TABLE incidents ADD COLUMN other_user TEXT NOT NULL DEFAULT '';
+UPDATE incidents SET cause = cause || said(data, 'reason') || said(data, 'violation'),
+    user = said(data, 'user'), other_user = said(data, 'other_user');
 CREATE INDEX incidents_by_user ON incidents (user);
 CREATE INDEX incidents_by_other_user ON incidents (other_user);
 CREATE TABLE places (number INTEGER PRIMARY KEY, sites TEXT NOT NULL);
@@ -123,9 +127,15 @@ def _upgrade(connection: sqlite3.Connection) -> None:
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         return
     version = connection.execute("PRAGMA user_version").fetchone()[0]
+    connection.create_function("said", 2, _said)
     for target in range(version + 1, VERSION + 1):
         if target in _UPGRADES:
             connection.executescript(f"BEGIN; {_UPGRADES[target]}PRAGMA user_version = {target}; COMMIT")
+
+
+def _said(data: bytes, name: str) -> str:
+    """A text of an incident's detail; SQLite's own functions for JSON are not everywhere."""
+    return str(msgspec.json.decode(data, type=dict[str, Any]).get(name, ""))
 
 
 @contextmanager

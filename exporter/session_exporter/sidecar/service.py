@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol
 
+from session_exporter.sidecar.incidents import Wanted
 from session_exporter.sidecar.snapshot import Snapshot
 
 
@@ -27,10 +28,8 @@ class Service(Protocol):
     async def summary(self, since_s: float, scope: str | None) -> dict[str, Any]:
         """Judge the last `since_s` seconds of one scope, or of all; KeyError when no scope is called `scope`."""
 
-    async def incidents(
-        self, *, since_s: float, scope: str | None, kind: str | None, cause: str | None, limit: int
-    ) -> list[dict[str, Any]]:
-        """Return at most `limit` incidents, newest first; KeyError when no scope is called `scope`."""
+    async def incidents(self, wanted: Wanted) -> dict[str, Any]:
+        """Return the incidents that are wanted, of which `user` is a plain id here; KeyError as above."""
 
     async def lookups(self, *, since_s: float, scope: str | None, limit: int) -> dict[str, Any]:
         """Rank where sessions are looked up, `limit` places of each scope; KeyError as above."""

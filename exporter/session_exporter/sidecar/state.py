@@ -14,11 +14,12 @@ import msgspec
 from session_exporter.core.checkpoint import Changes, OwnerRow, SessionRow, Waiting
 from session_exporter.core.db_sessions import DbUse
 from session_exporter.core.population import Known
+from session_exporter.core.recollection import Remembered
 from session_exporter.core.scopes import Limits
 from session_exporter.core.totals import LedgerTotals
 from session_exporter.errors import StateError
 from session_exporter.journal.ownership import Ownership
-from session_exporter.sidecar import lookups, schema
+from session_exporter.sidecar import incidents, lookups, schema
 from session_exporter.sidecar.records import ExporterState, Identity, T, read_meta
 
 SHARED_DIRECTORY: Final = Path("/var/lib/session-exporter")
@@ -30,7 +31,6 @@ FORGET_ROWS: Final = 20_000
 Positions = Mapping[tuple[str, int], int]
 
 _encode = msgspec.msgpack.Encoder().encode
-_encode_json = msgspec.json.Encoder().encode
 
 
 def default_directory() -> Path:
@@ -121,6 +121,10 @@ class State:
         """The newest uses of database sessions."""
         return self._meta("db_uses", list[DbUse]) or []
 
+    def trail(self) -> list[Remembered]:
+        """The events that the last clean stop handed on, when there was no commit since."""
+        return self._meta("trail", list[Remembered]) or []
+
     def requests(self) -> Iterator[tuple[int, dict[bytes, int]]]:
         """The request memory, in the order of the commits."""
         decode = msgspec.msgpack.Decoder(dict[bytes, int]).decode
@@ -154,7 +158,7 @@ class State:
             with self._transaction() as connection:
                 for table in ("sessions", "owners", "known", "requests", "incidents"):
                     connection.execute(f"DELETE FROM {table}")  # noqa: S608 - the names stand above
-                connection.execute("DELETE FROM meta WHERE name IN ('waiting', 'db_uses')")
+                connection.execute("DELETE FROM meta WHERE name IN ('waiting', 'db_uses', 'trail')")
                 self._store_meta(connection, "totals", _encode(totals))
                 self._store_meta(connection, "identity", _encode(identity))
             # What was deleted would stay readable in free pages and in the log.
@@ -190,6 +194,7 @@ class State:
             self._store_meta(connection, "numbers", _encode(numbers))
             if changes.db_uses is not None:
                 self._store_meta(connection, "db_uses", _encode(changes.db_uses))
+            self._store_trail(connection, changes.trail)
             if identity is not None:
                 self._store_meta(connection, "identity", _encode(identity))
         return totals
@@ -217,7 +222,7 @@ class State:
                 f"DELETE FROM known WHERE (scope, id) IN ({oldest} ORDER BY last_us LIMIT ?)",  # noqa: S608
                 (max(surplus - gone, 0),),
             ).rowcount
-            connection.execute("DELETE FROM incidents WHERE at_us < ?", (now_us - self.limits.incident_retention_us,))
+            incidents.forget(connection, now_us - self.limits.incident_retention_us)
             connection.execute("DELETE FROM minutes WHERE minute < ?", (now_us // 60_000_000 - MINUTES_KEPT,))
             lookups.forget(connection, now_us - MINUTES_KEPT * 60_000_000)
         self._known_count -= gone
@@ -261,34 +266,20 @@ class State:
         if changes.lookups:
             lookups.store(connection, changes.lookups)
         if changes.incidents:
-            rows = (
-                (
-                    each.id,
-                    each.at_us,
-                    each.scope,
-                    each.kind,
-                    each.detail.get("cause", ""),
-                    _encode_json(each.detail),
-                    each.detail.get("user", ""),
-                    each.detail.get("other_user", ""),
-                )
-                for each in changes.incidents
-            )
-            connection.executemany(
-                "INSERT OR IGNORE INTO incidents (id, at_us, scope, kind, cause, data, user, other_user)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                rows,
-            )
-            connection.execute(
-                "DELETE FROM incidents WHERE number <= (SELECT max(number) FROM incidents) - ?",
-                (self.limits.max_incidents,),
-            )
+            incidents.store(connection, changes.incidents, self.limits.max_incidents)
 
     @staticmethod
     def _store_positions(connection: sqlite3.Connection, positions: Positions) -> None:
         connection.execute("DELETE FROM positions")
         rows = ((writer, segment, offset) for (writer, segment), offset in positions.items())
         connection.executemany("INSERT INTO positions VALUES (?, ?, ?)", rows)
+
+    def _store_trail(self, connection: sqlite3.Connection, trail: list[Remembered]) -> None:
+        """What a clean stop hands on is there for the next start alone: once that has committed, it is out of date."""
+        if trail:
+            self._store_meta(connection, "trail", _encode(trail))
+        else:
+            connection.execute("DELETE FROM meta WHERE name = 'trail'")
 
     @staticmethod
     def _store_meta(connection: sqlite3.Connection, name: str, value: bytes) -> None:

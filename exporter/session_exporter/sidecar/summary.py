@@ -11,6 +11,7 @@ import msgspec
 
 from session_exporter._version import __version__
 from session_exporter.core.db_sessions import DbUse, metrics_of
+from session_exporter.core.documents import iso
 from session_exporter.core.scopes import CAUSES, LOSS_REASONS, VIOLATIONS, ScopeRules
 from session_exporter.core.system import system_metrics
 from session_exporter.core.totals import LedgerTotals, ScopeTotals
@@ -63,35 +64,6 @@ def read_summary(state_directory: Path, *, since_s: float, scope: str | None, no
         "minutes": _by_minute(rows),
         "exporter": _exporter(exporter, any(totals.events.values())),
     }
-
-
-def read_incidents(
-    state_directory: Path,
-    *,
-    since_s: float,
-    scope: str | None,
-    kind: str | None,
-    cause: str | None,
-    limit: int,
-    now_us: int,
-) -> list[dict[str, Any]]:
-    """At most `limit` incidents of the last `since_s` seconds, newest first.
-
-    Raises:
-        StateError: There is no state, or it cannot be read.
-        KeyError: No scope is called `scope`.
-    """
-    with reading(state_directory) as connection:
-        selected(read_meta(connection, "totals", LedgerTotals) or LedgerTotals(), scope)
-        wanted = {"scope": scope, "kind": kind, "cause": cause}
-        chosen = {column: value for column, value in wanted.items() if value is not None}
-        conditions = " AND ".join(["at_us >= ?", *(f"{column} = ?" for column in chosen)])
-        rows = connection.execute(
-            f"SELECT id, at_us, scope, kind, data FROM incidents WHERE {conditions}"  # noqa: S608 - columns stand above
-            " ORDER BY at_us DESC, number DESC LIMIT ?",
-            (now_us - int(since_s * 1e6), *chosen.values(), limit),
-        ).fetchall()
-    return [_incident(*row) for row in rows]
 
 
 def read_hooks(state_directory: Path) -> list[dict[str, Any]]:
@@ -165,11 +137,6 @@ def problems_of(rules: ScopeRules, window: dict[str, Any]) -> list[str]:
     if window["high_create_rate"]:
         found.append(f"high create rate: {window['creates']} of {window['operations']} operations are creates")
     return [f"{rules.name}: {sentence}" for sentence in found]
-
-
-def iso(at_us: int) -> str:
-    """A time as RFC 3339 in UTC, microseconds included."""
-    return (_EPOCH + timedelta(microseconds=at_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 class reading:  # noqa: N801 - reads as a statement
@@ -266,13 +233,6 @@ def _exporter(exporter: ExporterState, any_events: bool) -> dict[str, Any]:  # n
         "last_commit_at": iso(exporter.committed_at_us),
         "hint": hint,
     }
-
-
-def _incident(identifier: str, at_us: int, scope: str, kind: str, data: bytes) -> dict[str, Any]:
-    detail = msgspec.json.decode(data)
-    for create in detail.get("creates", ()):
-        create["at"] = iso(create.pop("at_us"))
-    return {"id": identifier, "kind": kind, "at": iso(at_us), "scope": scope, **detail}
 
 
 def _db_session(use: DbUse, now_us: int) -> dict[str, Any] | None:

@@ -8,10 +8,9 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from aiohttp import hdrs, web
 
-from session_exporter.core.incidents import INCIDENT_KINDS
-from session_exporter.core.scopes import CAUSES
 from session_exporter.errors import ConfigError, QueryError, SessionExporterError
 from session_exporter.sidecar import landing, queries
+from session_exporter.sidecar.incidents import Wanted
 from session_exporter.sidecar.listen import Server, serve
 from session_exporter.sidecar.scrapes import Scrapes
 from session_exporter.sidecar.service import Service
@@ -137,19 +136,14 @@ class _Endpoints:
         return await _answer(self._service.summary(since_s, scope), scope)
 
     async def incidents(self, request: web.Request) -> web.Response:
-        query = queries.only(request.query, ("since", "scope", "kind", "cause", "limit"))
-        scope = queries.scope(query)
-        found = self._incidents(
-            since_s=queries.since_s(query),
-            scope=scope,
-            kind=queries.word(query, "kind", INCIDENT_KINDS),
-            cause=queries.word(query, "cause", CAUSES),
-            limit=queries.limit(query),
-        )
-        return await _answer(found, scope)
+        wanted = queries.wanted(queries.only(request.query, queries.INCIDENT_PARAMETERS))
+        return await _answer(self._incidents(wanted), wanted.scope)
 
-    async def _incidents(self, **wanted: Any) -> dict[str, Any]:
-        return {"incidents": await self._service.incidents(**wanted)}
+    async def _incidents(self, wanted: Wanted) -> dict[str, Any]:
+        document = await self._service.incidents(wanted)
+        if wanted.id is not None and not document["incidents"]:
+            raise web.HTTPNotFound(reason=f"id: {wanted.id!a}: no incident has this id, or one that begins like it")
+        return document
 
     async def lookups(self, request: web.Request) -> web.Response:
         query = queries.only(request.query, ("since", "scope", "limit"))
