@@ -42,6 +42,7 @@ def a_young_session_is_not_found(book: Book) -> str:
 @tale
 def a_session_is_found_again_a_moment_later(book: Book) -> str:
     book.created(1, "a", request="q1", sites=by(PIPELINE, line=47))
+    book.observed(30, "a", origin=wire.UPSERT, sites=by(HANDLER, line=63))
     missed(book, 60, "a", request="q2", sites=(ACTION,))
     book.looked_up(60.25, "a", request="q3", sites=by(HANDLER), writer=NEIGHBOUR)
     return LOSS

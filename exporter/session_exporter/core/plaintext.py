@@ -12,6 +12,8 @@ FIELD_CHARS_MAX: Final = 256
 def inert(text: str, chars_max: int = FIELD_CHARS_MAX) -> str:
     r"""Make what is unprintable visible (`\x1b`, `\u202e`) and cut what is longer than any honest field."""
     cut = text if len(text) <= chars_max else text[: chars_max - 3] + "..."
+    if cut.isprintable():
+        return cut
     return "".join(char if char.isprintable() else _escaped(char) for char in cut)
 
 

@@ -227,7 +227,9 @@ def _told(steps: list[Step], creates: list[Step]) -> list[Step]:
     """The steps of a timeline, and those of the creates that are not on it."""
     judged = {(each.at_us, each.session): each.judged for each in creates}
     told = [
-        replace(each, judged=judged.get((each.at_us, each.session), "")) if each.kind in _SIGHTS else each
+        replace(each, judged=judged[each.at_us, each.session])
+        if each.kind in _SIGHTS and (each.at_us, each.session) in judged
+        else each
         for each in steps
     ]
     known = {(each.at_us, each.session) for each in told if each.judged}
@@ -289,6 +291,8 @@ def _count(value: Any) -> int:
 
 def _text(value: Any, chars_max: int = ID_BYTES_MAX) -> str:
     """Any value as a text that can be shown; `""` for what is no single value."""
+    if not value and value != 0:  # as most fields are
+        return ""
     match value:
         case str():
             return inert(value, chars_max)

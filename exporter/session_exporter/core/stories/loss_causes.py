@@ -129,7 +129,7 @@ def _origin(loss: Loss, use: Step) -> str:
 def _replaced(loss: Loss) -> Explanation:
     dossier, create = loss.dossier, loss.dossier.here
     end, used = loss.end(create.at_us), loss.last_use(create.at_us)
-    if loss.expected == loss.actual:
+    if loss.expected == loss.actual != "":
         return _begun_anew(loss, end)
     took = f"{loss.a} took the place of {loss.e}, which was in use{used}"
     if create.is_unhooked or (end is not None and end.is_unhooked):
