@@ -706,3 +706,28 @@ def test_no_directory_is_left_behind(run, pytester, monkeypatch) -> None:
         "def test_it():\n    race()\n    assert os.listdir(os.environ['TMPDIR'])"
     )
     assert [path.name for path in (pytester.path / "temporary").glob("session-exporter-*")] == []
+
+
+HOW_TO = (PROJECT / "docs" / "howto" / "test-your-application.md").read_text(encoding="utf-8")
+
+
+def shape(line: str) -> str:
+    """A line of output without what differs from run to run."""
+    return re.sub(r"[0-9a-f]*\d[0-9a-f.]*", "N", re.sub(r"[ _]+", " ", line)).strip()
+
+
+def test_the_examples_of_the_how_to_do_what_it_says(run, pytester) -> None:
+    for text, name in re.findall(r"^```\w+\n(# ([\w.]+)\n.*?)^```$", HOW_TO, re.DOTALL | re.MULTILINE):
+        (pytester.path / name).write_text(text)
+    (pytester.path / "session-exporter.yml").write_text("scopes: {conversation: {}}")
+    result = run()
+    assert outcomes(result) == {
+        "test_two_messages_at_once_are_answered": "failed",
+        "test_handover": "failed",  # without a session no ratio is reached
+        "test_a_conversation_goes_on": "passed",
+        "test_the_race_is_still_there": "passed",
+    }
+    [shown] = re.findall(r"^```\n(__.*?)^```$", HOW_TO, re.DOTALL | re.MULTILINE)
+    printed = {shape(line) for line in result.outlines}
+    assert [line for line in shown.splitlines() if line != "[...]" and shape(line) not in printed] == []
+    assert set(re.findall(r"chat\.py:\d+:\w+", shown)) == set(re.findall(r"chat\.py:\d+:\w+", result.stdout.str()))
