@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from string import ascii_uppercase
 from typing import Final
 
-from session_exporter.core.stories.dossier import Names, Step, worker_text
+from session_exporter.core.stories.dossier import Names
+from session_exporter.core.stories.steps import Step, worker_text
 
 DATABASE: Final = "database"
 

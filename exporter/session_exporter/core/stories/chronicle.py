@@ -6,7 +6,8 @@ from typing import Final, NamedTuple
 
 from session_exporter.core.stories.aliases import Aliases
 from session_exporter.core.stories.deeds import ITSELF, deed
-from session_exporter.core.stories.dossier import Dossier, Step
+from session_exporter.core.stories.dossier import Dossier
+from session_exporter.core.stories.steps import Step
 from session_exporter.core.stories.wording import clock_text, deciding_depth
 
 COLUMNS: Final = 100

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from session_exporter.core.stories.aliases import Aliases
-from session_exporter.core.stories.dossier import Step
+from session_exporter.core.stories.steps import Step
 
 # An incident's own moment, when no event is its own.
 ITSELF: Final = "incident"

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from session_exporter.core.stories.advice import Explanation, advise
-from session_exporter.core.stories.dossier import Dossier, Step
+from session_exporter.core.stories.dossier import Dossier
 from session_exporter.core.stories.races import Pair, is_of_same_work, relation_of
+from session_exporter.core.stories.steps import Step
 from session_exporter.core.stories.wording import gap_text, listed, places, times_text
 
 # What is ended in the database within this time of a create there was ended by whatever created.

@@ -3,7 +3,8 @@
 from typing import Final
 
 from session_exporter.core.stories.advice import Explanation, advise
-from session_exporter.core.stories.dossier import Dossier, Step
+from session_exporter.core.stories.dossier import Dossier
+from session_exporter.core.stories.steps import Step
 
 _DEEDS: Final = {"created": "it was made", "observed": "it was seen", "ended": "it was ended"}
 

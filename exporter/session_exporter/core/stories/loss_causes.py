@@ -4,10 +4,11 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from session_exporter.core.stories.advice import Explanation, advise
-from session_exporter.core.stories.dossier import Dossier, Step
+from session_exporter.core.stories.dossier import Dossier
 from session_exporter.core.stories.duplicate_causes import about_writer
 from session_exporter.core.stories.losses import Loss, by, when
 from session_exporter.core.stories.races import Pair, relation_of
+from session_exporter.core.stories.steps import Step
 from session_exporter.core.stories.wording import gap_text, listed
 
 # A session that is younger may not have reached every copy of the database, or every cache.

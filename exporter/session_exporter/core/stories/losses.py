@@ -2,7 +2,8 @@
 
 from typing import Final, NamedTuple
 
-from session_exporter.core.stories.dossier import Dossier, Step
+from session_exporter.core.stories.dossier import Dossier
+from session_exporter.core.stories.steps import Step
 from session_exporter.core.stories.wording import gap_text
 
 _USES: Final = {

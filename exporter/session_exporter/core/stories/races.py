@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from session_exporter.core.stories.advice import advise
-from session_exporter.core.stories.dossier import Dossier, Step
+from session_exporter.core.stories.dossier import Dossier
+from session_exporter.core.stories.steps import Step
 from session_exporter.core.stories.wording import gap_text, listed, places
 
 

@@ -3,7 +3,8 @@
 from typing import Final
 
 from session_exporter.core.stories.advice import Explanation, advise
-from session_exporter.core.stories.dossier import Dossier, Step
+from session_exporter.core.stories.dossier import Dossier
+from session_exporter.core.stories.steps import Step
 from session_exporter.core.stories.wording import gap_text
 
 # One id that so many users have is no id of a session alone.
