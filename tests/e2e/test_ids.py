@@ -1,16 +1,12 @@
 """The thread that nobody finds: its id was made by another factory, and a real sidecar says so, over restarts too."""
 
 import signal
-import time
 from uuid import uuid4
 
-import msgspec
 import pytest
 from sidecar_process import Sidecar, run
 
-from session_exporter.core.events import Identified
 from session_exporter.core.ids import generate_context_ids
-from session_exporter.journal import JournalWriter
 from session_exporter.tracker import SessionTracker
 
 pytestmark = pytest.mark.integration
@@ -40,16 +36,10 @@ def tracker(sidecar):
     tracker.close()
 
 
-@pytest.fixture
-def writer(sidecar):
-    writer = JournalWriter(sidecar.journal)
-    yield writer
-    writer.close()
-
-
-def identify(writer, thread, run_id, request):
-    event = Identified(time.time_ns() // 1000, "conversation", "", "u-1", request=request, thread=thread, run=run_id)
-    writer.append(tuple(msgspec.to_builtins(event, builtin_types=(bytes,))))
+def work(tracker, session, **ids):
+    """A request that goes on with a conversation."""
+    with tracker.request(user_id="u-1", **{f"{kind}_id": id_ for kind, id_ in ids.items()}):
+        tracker.looked_up("u-1", session, scope="conversation")
 
 
 def checks(scrape):
@@ -57,15 +47,15 @@ def checks(scrape):
     return {f"{scope}: {count:g} {form} {kind}" for (form, kind, scope), count in counts.items()}
 
 
-def test_ids_of_another_factory_are_found_told_and_counted_once(sidecar, tracker, writer):
-    conversation, ids = str(uuid4()), generate_context_ids("u-1", "chat")
+def test_ids_of_another_factory_are_found_told_and_counted_once(sidecar, tracker):
+    conversation, ids, other = str(uuid4()), generate_context_ids("u-1", "chat"), generate_context_ids("u-1")
     for thread, user in ((ids.thread_id, "u-1"), ("ws-thread-17", "u-2")):
         tracker.created(user, thread, scope="thread")
     tracker.created("u-1", conversation, scope="conversation")
-    identify(writer, ids.thread_id, ids.run_id, ids.request_id)
-    identify(writer, "ws-thread-17", generate_context_ids("u-1").run_id, "r-2")
-    identify(writer, "t-16", "", "r-3")
-    identify(writer, generate_context_ids("u-1").thread_id, ids.run_id, "r-4")
+    work(tracker, conversation, thread=ids.thread_id, run=ids.run_id, request=ids.request_id)
+    work(tracker, conversation, thread="ws-thread-17", run=other.run_id)
+    work(tracker, conversation, thread="t-16")
+    work(tracker, conversation, thread=other.thread_id, run=ids.run_id)
     expected = {
         "conversation: 1 canonical session",
         "conversation: 1 canonical user",
@@ -85,9 +75,8 @@ def test_ids_of_another_factory_are_found_told_and_counted_once(sidecar, tracker
     sidecar.kill()
     after = sidecar.start().scrape()
     assert after.regressions(before) == []
-    identify(writer, "ws-thread-17", "", "r-5")
-    identify(writer, "ws-thread-18", "", "r-6")
-    tracker.looked_up("u-1", conversation, scope="conversation")
+    for thread in ("ws-thread-17", "ws-thread-18"):
+        work(tracker, conversation, thread=thread)
     expected = (expected - {"conversation: 1 invalid thread"}) | {"conversation: 2 invalid thread"}
     sidecar.scrape_until(lambda scrape: checks(scrape) == expected, "only the new id is checked")
 
