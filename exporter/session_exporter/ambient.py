@@ -8,8 +8,9 @@ from typing import Any, Final, Self, TypeAlias
 
 from session_exporter.contexts import make_context
 from session_exporter.core.context import RequestContext
-from session_exporter.course import MISSED, Course, Loss, Teller
+from session_exporter.course import Course
 from session_exporter.identity import canonical_id
+from session_exporter.losses import Loss, Teller
 from session_exporter.patches import OnFailure
 
 # Of one request, who wants to know of its end at the same time.
@@ -167,9 +168,9 @@ class Request:
             self._enter(scope, teller, at_us, trace)
         is_lasting = self.late_session is not None
         course.note(how, scope, session, at_us, user, trace, sites, lasting=is_lasting)
-        if self._outer is not None and how != MISSED:
+        if self._outer is not None:
             for outer in self._around():
-                outer.course.hear(how, scope, session)
+                outer.course.hear(how, scope, session, teller)
 
     def expected_before(self, scope: str, session: str) -> str:
         """The session that the request expected and had in this scope before it came to this one; `""` for none."""

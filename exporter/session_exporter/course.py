@@ -6,10 +6,11 @@ which one was used last. Which session is expected may become known late; until 
 In doubt there is no loss: what was found once was found, whatever is missed before or after, and in whichever scope.
 """
 
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from session_exporter.callsites import call_sites
 from session_exporter.core.events import MISSED_BY_ID, MISSED_BY_USER, OTHER_USED
+from session_exporter.losses import Loss, Moment, Teller
 
 # What a request does with a session.
 MENTIONED: Final = 0  # it tells of the scope, and of no session that it has
@@ -20,6 +21,7 @@ WROTE: Final = 4  # it was made or changed
 PROPOSED: Final = 5  # it is being made, and may still be rolled back
 MISSED: Final = 6  # it was asked for (`""`: that of the user), and was not there
 
+_BY_USER, _BY_ID = 1, 2
 _USES: Final = frozenset((FOUND, MADE, WROTE))
 
 # Scopes of one request; what is expected of a further one counts as got when it is met there.
@@ -33,53 +35,7 @@ MISSES_MAX: Final = 16
 HELD_MAX: Final = 64
 
 
-class Teller(Protocol):
-    """What reports of a request's course."""
-
-    def unmet(self, request: Any, expected: str, loss: "Loss") -> None:
-        """Report that a request, which is over, never got the session that it expected."""
-
-    def identified(self, request: Any, scope: str, at_us: int, trace: bytes) -> None:
-        """Report to which thread and run a request belongs."""
-
-
-class Moment(NamedTuple):
-    """When something happened to a request first.
-
-    Attributes:
-        at_us: Event time.
-        user: Whose session it was about; `""` when not known.
-        trace: The OpenTelemetry trace id.
-        sites: Nearest application frames.
-    """
-
-    at_us: int
-    user: str
-    trace: bytes
-    sites: tuple[str, ...]
-
-
 _Where: TypeAlias = tuple[int, str, bytes, tuple[str, ...] | None]
-
-
-class Loss(NamedTuple):
-    """That a request did without the session it expected, in one scope.
-
-    Attributes:
-        teller: What told of the scope first.
-        scope: The scope.
-        missed: `MISSED_BY_ID`, `MISSED_BY_USER` or `OTHER_USED`.
-        first: When it began to do without.
-        actual: What it used instead; `""` for nothing.
-        shared: It had to do with other scopes as well.
-    """
-
-    teller: Teller
-    scope: str
-    missed: int
-    first: Moment
-    actual: str
-    shared: bool
 
 
 class _Part:
@@ -87,7 +43,9 @@ class _Part:
 
     Attributes:
         teller: What told of it first.
+        is_entered: The request itself had to do with it, and not only one inside of it.
         touched: Something happened.
+        missed: Whether a request inside of it missed the expected session, and how.
         found: The expected session was there.
         remade: The expected session was missed and made anew; whoever finds it then has another one of its id.
         misses: First misses: by user (`""`), and by id, as far as it is the expected one's or may still be.
@@ -98,7 +56,8 @@ class _Part:
     misses: dict[str, Moment] | None = None
     first_other: Moment | None = None
     other = ""
-    touched = found = remade = False
+    is_entered = touched = found = remade = False
+    missed = 0
 
     def __init__(self, teller: Teller) -> None:
         self.teller = teller
@@ -144,7 +103,7 @@ class Course:
     @property
     def is_blank(self) -> bool:
         """Whether nothing has happened so far."""
-        return not self._parts and not self.held
+        return not any(part.is_entered for part in list(self._parts.values())) and not self.held
 
     def hold(self, verdicts: list[tuple[Any, list[Loss]]]) -> None:
         """Keep the verdicts on requests inside of this one, as far as there is room."""
@@ -152,9 +111,10 @@ class Course:
 
     def enter(self, scope: str, teller: Teller) -> bool:
         """Take note of a scope; True the first time."""
-        if scope in self._parts or len(self._parts) >= SCOPES_MAX:
+        part = self._parts.get(scope) or self._part(scope, teller)
+        if part is None or part.is_entered:
             return False
-        self._parts[scope] = _Part(teller)
+        part.is_entered = True
         return True
 
     def note(  # noqa: PLR0917 - by position is faster
@@ -188,14 +148,14 @@ class Course:
         if self.over or how == MENTIONED:
             return
         part = self._parts.get(scope)
-        if part is None:
-            self.hear(how, scope, session)
+        if part is None:  # one scope too many
+            self.settled = self.settled or (session == self.expected and how != MISSED)
             return
         part.touched = True
-        if session and session == self.expected:
-            self._meet(part, how, at_us, user, trace, sites)
-        elif how == MISSED:
+        if how == MISSED:
             self._miss(part, session, (at_us, user, trace, sites), lasting=lasting)
+        elif session == self.expected:
+            self._meet(part, how)
         elif not self.expected:
             self._remember(scope, session)
             if lasting:
@@ -203,18 +163,20 @@ class Course:
         else:
             self._use(part, how, session, (at_us, user, trace, sites))
 
-    def hear(self, how: int, scope: str, session: str) -> None:
-        """Take note of what a request inside of this one has found or made."""
-        if self.over or how in {MISSED, MENTIONED}:
+    def hear(self, how: int, scope: str, session: str, teller: Teller) -> None:
+        """Take note of what a request inside of this one does with a session."""
+        if self.over or how == MENTIONED:
             return
-        if session != self.expected:
+        if session != self.expected and how != MISSED:
             self._remember(scope, session)
-            return
-        part = self._parts.get(scope)
-        if part is None:
-            self.settled = True
-        else:
-            self._meet(part, how, 0, "", b"", ())
+        elif self.expected and session in {"", self.expected}:
+            part = self._parts.get(scope) or self._part(scope, teller)
+            if part is None:
+                self.settled = self.settled or how != MISSED
+            elif how == MISSED:
+                part.missed = max(part.missed, _BY_ID if session else _BY_USER)
+            else:
+                self._meet(part, how)
 
     def expect(self, session: str, *, lasting: bool) -> None:
         """Take note of the session that the request expects, unless that is known.
@@ -264,17 +226,19 @@ class Course:
             return Loss(part.teller, scope, OTHER_USED, part.first_other, part.other, shared)
         return None
 
-    def _meet(  # noqa: PLR0917 - as above
-        self, part: _Part, how: int, at_us: int, user: str, trace: bytes, sites: tuple[str, ...] | None
-    ) -> None:
+    def _part(self, scope: str, teller: Teller) -> _Part | None:
+        if len(self._parts) >= SCOPES_MAX:
+            return None
+        part = self._parts[scope] = _Part(teller)
+        return part
+
+    def _meet(self, part: _Part, how: int) -> None:
         """The expected session was met."""
-        misses = part.misses or {}
-        if how == MISSED:
-            self._miss(part, self.expected, (at_us, user, trace, sites), lasting=True)
-        elif how in {MADE, PROPOSED} and misses:
+        misses = part.misses or ()
+        if how in {MADE, PROPOSED} and (misses or part.missed):
             part.remade = True  # as stores do that adopt the client's id
-        elif how == WROTE and misses:
-            part.remade = part.remade or self.expected in misses
+        elif how == WROTE and (misses or part.missed):
+            part.remade = part.remade or self.expected in misses or part.missed == _BY_ID
         elif not part.remade:
             self.settled = part.found = True
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 from weakref import WeakSet, ref
 
 from session_exporter.ambient import Request, Verdict, current, current_request
-from session_exporter.course import Teller
+from session_exporter.losses import Teller
 from session_exporter.patches import OnFailure
 
 # Of one message, the tasks that are waited for; one that has more is judged when the connection ends.

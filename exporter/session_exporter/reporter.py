@@ -7,8 +7,9 @@ from typing import Final
 from session_exporter.ambient import Request, current, current_request
 from session_exporter.callsites import call_sites
 from session_exporter.core.scopes import DEFAULT_SCOPE
-from session_exporter.course import FOUND, MADE, MENTIONED, MISSED, TOUCHED, WROTE, Loss
+from session_exporter.course import FOUND, MADE, MENTIONED, MISSED, TOUCHED, WROTE
 from session_exporter.identity import canonical_id, required_id
+from session_exporter.losses import Loss
 from session_exporter.outlet import Outlet, Shield
 from session_exporter.surroundings import NOWHERE, Surroundings
 from session_exporter.traces import OPENTELEMETRY, trace_id
