@@ -12,6 +12,7 @@ from typing import Final
 import calls
 import consume
 import creates
+import detection
 import imports
 import population
 import workers
@@ -22,6 +23,7 @@ import hooks
 GROUPS: Final[dict[str, Callable[..., Iterator[Figure]]]] = {
     "calls": calls.measure,
     "creates": creates.measure,
+    "detection": detection.measure,
     "consume": consume.measure,
     "workers": workers.measure,
     "population": population.measure,
