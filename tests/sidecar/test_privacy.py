@@ -1,5 +1,6 @@
 """Ids rest in the state, and leave it, only as digests; and nobody but the owner reads even these."""
 
+import json
 import stat
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,6 +12,8 @@ from sidecars import CHAT, Sidecar
 
 from session_exporter.config import PrivacySettings
 from session_exporter.core import events as wire
+from session_exporter.core.incidents import INCIDENT_KINDS
+from session_exporter.core.scopes import VIOLATIONS
 from session_exporter.sidecar.schema import DATABASE_NAME
 
 LATER_S = 60.0
@@ -30,11 +33,16 @@ SECRETS = [
     "plain-expected",
     "plain-actual",
     "plain-second",
+    "plain-asked",
+    "plain-other-user",
+    "plain-other-request",
+    "plain-scope",
+    "plain-thread",
 ]
 
 
 def record_secrets(sidecar: Sidecar) -> None:
-    user, session, key, request, expected, actual, second = SECRETS
+    user, session, key, request, expected, actual, second, asked, other_user, other_request, scope, thread = SECRETS
     who = {"key": key, "request": request}
     sidecar.created(0, session, user, **who)
     sidecar.created(1, second, user, **who)
@@ -45,6 +53,13 @@ def record_secrets(sidecar: Sidecar) -> None:
     sidecar.tell(wire.Ended, 4, session, user, reason="deleted", **who)
     sidecar.tell(wire.Attributed, 59, second, user, **who)
     sidecar.created(59, f"{second}-3", "")
+    sidecar.tell(wire.LookedUp, 0.5, "", user, asked=asked, **who)
+    sidecar.tell(
+        wire.Violated, 3, session, user, kind=VIOLATIONS[1], other_user=other_user, other_request=other_request
+    )
+    sidecar.tell(wire.CreateFailed, 0.5, session, user, reason="plain-user said so", **who)
+    sidecar.tell(wire.Identified, 0.5, session, user, thread=thread, **who)
+    sidecar.tell(wire.Reused, 2, session, user, scope=scope, **who)
 
 
 def found_in_files(directory: Path) -> set[str]:
@@ -61,6 +76,19 @@ def test_no_plain_id_rests_in_any_file_of_the_state(sidecar: Sidecar) -> None:
     sidecar.cycle(3 * 3600)
     assert found_in_files(sidecar.state) == set()
     sidecar.stop()
+    assert found_in_files(sidecar.state) == set()
+
+
+def test_no_plain_id_is_told_with_an_incident(sidecar: Sidecar) -> None:
+    record_secrets(sidecar)
+    sidecar.cycle(LATER_S)
+    sidecar.stop()
+    sidecar.created(LATER_S, "plain-session-4", SECRETS[0])
+    sidecar.cycle(2 * LATER_S)
+    documents = sidecar.incidents()
+    assert {each["kind"] for each in documents} == {*INCIDENT_KINDS} - {"invalid_id"}
+    assert all(each["timeline"] for each in documents)
+    assert {secret for secret in SECRETS if secret in json.dumps(documents)} == set()
     assert found_in_files(sidecar.state) == set()
 
 

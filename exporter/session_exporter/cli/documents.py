@@ -102,8 +102,14 @@ class Create(msgspec.Struct, frozen=True):
     call_sites: list[str] = []
 
 
+class Explained(msgspec.Struct, frozen=True):
+    """Why an incident happened, in one sentence."""
+
+    cause: str = ""
+
+
 class ShownIncident(msgspec.Struct, frozen=True):
-    """The evidence of one duplicate (`cause`), loss (`reason`, `expected`, `actual`) or violation."""
+    """The evidence of one duplicate (`cause`), loss (`reason`, `expected`, `actual`), violation or id (`id_kind`)."""
 
     id: str
     kind: str
@@ -121,7 +127,11 @@ class ShownIncident(msgspec.Struct, frozen=True):
     other_user: str | None = ""
     request: str | None = ""
     other_request: str | None = ""
+    id_kind: str | None = ""
+    shape: str | None = ""
+    declared: str | None = ""
     call_sites: list[str] = []
+    explanation: Explained | None = None
 
 
 class _Incidents(msgspec.Struct, frozen=True):

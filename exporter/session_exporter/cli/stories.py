@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from session_exporter.cli.documents import Create, ShownIncident, incidents_of
 from session_exporter.core.plaintext import inert
+
+_SENTENCE_CHARS_MAX: Final = 1000
 
 
 def stories(document: Mapping[str, Any]) -> str:
@@ -20,15 +22,31 @@ def stories(document: Mapping[str, Any]) -> str:
     return "\n\n".join("\n".join(_story(incident)) for incident in incidents_of(document))
 
 
+def brief(document: Mapping[str, Any]) -> str:
+    """Write one incident of such a document in one line.
+
+    Raises:
+        PeerError: It is no incident.
+    """
+    (incident,) = incidents_of({"incidents": [document]})
+    return "  ".join(part for part in (_head(incident), _facts(incident)) if part)
+
+
 def _story(incident: ShownIncident) -> list[str]:
-    head = f"{time_text(incident.at)}  {inert(incident.kind)}  {inert(incident.id)}"
+    cause = incident.explanation.cause if incident.explanation else ""
     return [
-        head,
+        _head(incident),
         f"  {_facts(incident)}",
+        *([f"  {inert(cause, _SENTENCE_CHARS_MAX)}"] if cause else []),
         *_loss_lines(incident),
         *_violation_lines(incident),
+        *(f"    at {inert(site)}" for site in incident.call_sites),
         *_create_lines(incident),
     ]
+
+
+def _head(incident: ShownIncident) -> str:
+    return f"{time_text(incident.at)}  {inert(incident.kind)}  {inert(incident.id)}"
 
 
 def _facts(incident: ShownIncident) -> str:
@@ -36,6 +54,9 @@ def _facts(incident: ShownIncident) -> str:
         "cause": incident.cause,
         "reason": incident.reason,
         "violation": incident.violation,
+        "id": incident.id_kind,
+        "shape": incident.shape,
+        "instead of": incident.declared,
         "scope": incident.scope,
         "user": incident.user,
         "gap": gap_text(incident.gap_ms),
@@ -65,7 +86,7 @@ def _violation_lines(incident: ShownIncident) -> list[str]:
         "for user": incident.other_user,
     }
     text = "  ".join(f"{name} {inert(value)}" for name, value in others.items() if value)
-    return [*([f"  {text}"] if text else []), *(f"    at {inert(site)}" for site in incident.call_sites)]
+    return [f"  {text}"] if text else []
 
 
 def _create_lines(incident: ShownIncident) -> list[str]:

@@ -78,7 +78,7 @@ def watch(
     """
     view = View()
     try:
-        with _sigterm_interrupts():
+        with sigterm_interrupts():
             while True:
                 view = _next(view, once)
                 show(view)
@@ -95,7 +95,7 @@ def _next(view: View, once: Callable[[], Reading]) -> View:
 
 
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
+def sigterm_interrupts() -> Iterator[None]:
     """A terminal whose cursor is hidden must be restored, however the watch is ended."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
