@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from session_exporter.journal import JournalReader
+from session_exporter.pytest_checks import checking
 
 pytest_plugins = ("pytester",)
 pytestmark = pytest.mark.integration
 
 PROJECT = Path(__file__).resolve().parent.parent
+# Runs inside of this process import what it has imported, and nothing twice.
+assert checking
 INSTALLED = any(each.name == "session_exporter" for each in entry_points(group="pytest11"))
 
 # A service that looks a session up and makes one when there is none, and its repaired version.
@@ -135,16 +138,17 @@ def share():
 
 @pytest.fixture
 def run(pytester, monkeypatch):
-    """Runs the tests of a text, which begins with `BEGIN`, in a process of its own."""
+    """Runs the tests of a text, which begins with `BEGIN`; `apart` in a process of its own."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PROJECT / "exporter"), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.delenv("SESSION_EXPORTER_DISABLED", raising=False)
     monkeypatch.setenv("SESSION_EXPORTER_DIR", str(pytester.path / "journal"))
     plugin = [] if INSTALLED else ["-p", "session_exporter.pytest_plugin"]
 
-    def run(tests: str = "", *arguments: object, begin: str = BEGIN) -> pytest.RunResult:
+    def run(tests: str = "", *arguments: object, begin: str = BEGIN, apart: bool = False) -> pytest.RunResult:
         if tests:
             pytester.makepyfile(test_it=begin + tests)
-        return pytester.runpytest_subprocess("-rA", "-p", "no:cacheprovider", "-W", "error", *plugin, *arguments)
+        runpytest = pytester.runpytest_subprocess if apart else pytester.runpytest_inprocess
+        return runpytest("-rA", "-p", "no:cacheprovider", "-W", "error", *plugin, *arguments)
 
     return run
 
@@ -230,7 +234,7 @@ def test_each_finding_fails_the_test_that_made_it_and_no_other(run) -> None:
             "This test's sessions: 1 isolation violation (session_of_two_users)",
             "This test's sessions: 1 redundant lookup, at most 0 allowed",
             "Request * asked 2 times for the default session of user ann:",
-            "  2. test_it.py:*:ask_twice < test_it.py:*:test_lookups",
+            "  2. test_it.py:*:ask_twice < test_it.py:*:test_lookups*",
             "This test's sessions: reuse ratio 0.00%, at least 50.00% wanted (1 created, 0 reused)",
             "This test's sessions: no session was created or reused, so that no ratio reaches 50.00%",
         ]
@@ -460,7 +464,7 @@ def test_the_processes_of_xdist_check_each_their_own(run, pytester) -> None:
     body = (
         "@pytest.mark.session_exporter\n@pytest.mark.parametrize('n', range(6))\ndef test_it(n): race() if n % 2 else 0"
     )
-    result = run(body, "-n", "2", "-p", "xdist")
+    result = run(body, "-n", "2", apart=True)
     result.assert_outcomes(failed=3, passed=3)
     assert result.stdout.str().count("This test's sessions: 1 rapid duplicate create (same_worker)") == 3
 
@@ -534,7 +538,7 @@ def test_undeclared(session_exporter):
 @pytest.mark.session_exporter(config="own.yml")
 def test_own(): both("tabs")
 """
-    result = run(body)
+    result = run(body, apart=True)
     assert outcomes(result) == {"test_tabs": "passed", "test_undeclared": "failed", "test_own": "failed"}
 
 
@@ -633,7 +637,7 @@ def test_the_application_records_where_it_always_does(request):
 
 
 def test_a_run_that_does_not_ask_is_what_it_would_be_without(run) -> None:
-    run(UNASKED, begin="").assert_outcomes(passed=2)
+    run(UNASKED, begin="", apart=True).assert_outcomes(passed=2)
 
 
 def test_a_run_that_has_it_switched_off_is_what_it_would_be_without(run) -> None:
@@ -641,7 +645,7 @@ def test_a_run_that_has_it_switched_off_is_what_it_would_be_without(run) -> None
     fixture = (
         "\ndef test_fixture(session_exporter):\n    session_exporter.allow('missing')\n    session_exporter.counts"
     )
-    result = run(marked + fixture, "--session-exporter=off", begin="")
+    result = run(marked + fixture, "--session-exporter=off", begin="", apart=True)
     result.assert_outcomes(passed=2, skipped=1)
     result.stdout.fnmatch_lines(["*SKIPPED*the checks of session_exporter are off*"])
 
@@ -720,7 +724,7 @@ def test_the_examples_of_the_how_to_do_what_it_says(run, pytester) -> None:
     for text, name in re.findall(r"^```\w+\n(# ([\w.]+)\n.*?)^```$", HOW_TO, re.DOTALL | re.MULTILINE):
         (pytester.path / name).write_text(text)
     (pytester.path / "session-exporter.yml").write_text("scopes: {conversation: {}}")
-    result = run()
+    result = run(apart=True)
     assert outcomes(result) == {
         "test_two_messages_at_once_are_answered": "failed",
         "test_handover": "failed",  # without a session no ratio is reached
