@@ -11,7 +11,7 @@ from figures import Figure, shown
 from places import disk_place, environment
 from rounds import ratio
 
-OURS: Final = "import session_exporter"
+OURS: Final = "from session_exporter import SessionTracker"
 PEERS: Final = ("import prometheus_client", "import opentelemetry.sdk.metrics")
 BARE: Final = "pass"
 
