@@ -66,14 +66,6 @@ def test_the_list_ends_with_what_to_type_next(server: Any, documents: Any) -> No
     assert text.endswith(f"\n\nThe whole story of one: view-metrics explain --url {server.url} l-77\n")
 
 
-def test_the_list_tells_the_cause_in_one_sentence(server: Any, documents: Any) -> None:
-    explained = documents.duplicate() | {
-        "explanation": {"cause": "Two workers raced.\x1b", "advice": [], "decided": True}
-    }
-    server.incidents(explained)
-    assert "\n  Two workers raced.\\x1b\n" in run("incidents", "--url", server.url).stdout
-
-
 def test_every_kind_can_be_chosen(server: Any) -> None:
     server.incidents()
     for kind in ("rapid_duplicate_create", "context_loss", "isolation_violation", "invalid_id"):

@@ -102,12 +102,6 @@ class Create(msgspec.Struct, frozen=True):
     call_sites: list[str] = []
 
 
-class Explained(msgspec.Struct, frozen=True):
-    """Why an incident happened, in one sentence."""
-
-    cause: str = ""
-
-
 class ShownIncident(msgspec.Struct, frozen=True):
     """The evidence of one duplicate (`cause`), loss (`reason`, `expected`, `actual`), violation or id (`id_kind`)."""
 
@@ -131,7 +125,6 @@ class ShownIncident(msgspec.Struct, frozen=True):
     shape: str | None = ""
     declared: str | None = ""
     call_sites: list[str] = []
-    explanation: Explained | None = None
 
 
 class _Incidents(msgspec.Struct, frozen=True):

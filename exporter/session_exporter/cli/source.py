@@ -40,14 +40,14 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StateLocation:
     """Where a state is, and the key of its digests, when that is not beside it."""
 
     directory: Path
     key_file: Path | None = None
 
 
-_Reader: TypeAlias = Callable[[Place, Question], dict[str, Any]]
+_Reader: TypeAlias = Callable[[StateLocation, Question], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +133,14 @@ class DocumentSource:
             raise StateError(f"the state in {directory} cannot be read: {exc}") from exc
         return Answer(document, origin=f"the state in {directory}")
 
-    def _place(self) -> Place:
+    def _place(self) -> StateLocation:
         directory, key_file = self.state_directory, None
         if self.config_file is not None:
             from session_exporter.config import load  # noqa: PLC0415 - brings PyYAML, which few calls need
 
             config = load(self.config_file)
             directory, key_file = directory or config.state.directory, config.privacy.key_file
-        return Place(directory or _default_directory(), key_file)
+        return StateLocation(directory or _default_directory(), key_file)
 
 
 @contextmanager
@@ -162,7 +162,7 @@ def _sidecar_summary(sidecar: Sidecar, question: Question) -> dict[str, Any]:
     return sidecar.summary(since_s=question.since_s, scope=question.scope)
 
 
-def _state_summary(place: Place, question: Question) -> dict[str, Any]:
+def _state_summary(place: StateLocation, question: Question) -> dict[str, Any]:
     # A sidecar that answers is the rule; its modules are loaded only when none does.
     from session_exporter.sidecar.summary import read_summary  # noqa: PLC0415
 
@@ -183,7 +183,7 @@ def _sidecar_incidents(sidecar: Sidecar, question: Question) -> dict[str, Any]:
     )
 
 
-def _state_incidents(place: Place, question: Question) -> dict[str, Any]:
+def _state_incidents(place: StateLocation, question: Question) -> dict[str, Any]:
     from session_exporter.sidecar.incidents import Wanted, label_in_state, read_incidents  # noqa: PLC0415 - as above
 
     user = question.user
@@ -197,7 +197,7 @@ def _sidecar_lookups(sidecar: Sidecar, question: Question) -> dict[str, Any]:
     return sidecar.lookups(since_s=question.since_s, scope=question.scope, limit=question.limit)
 
 
-def _state_lookups(place: Place, question: Question) -> dict[str, Any]:
+def _state_lookups(place: StateLocation, question: Question) -> dict[str, Any]:
     from session_exporter.sidecar.lookups import read_lookups  # noqa: PLC0415 - see _state_summary
 
     since_s, scope, limit = question.since_s, question.scope, question.limit

@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from session_exporter.cli.documents import Create, ShownIncident, incidents_of
 from session_exporter.core.plaintext import inert
-
-_SENTENCE_CHARS_MAX: Final = 1000
 
 
 def stories(document: Mapping[str, Any]) -> str:
@@ -33,11 +31,9 @@ def brief(document: Mapping[str, Any]) -> str:
 
 
 def _story(incident: ShownIncident) -> list[str]:
-    cause = incident.explanation.cause if incident.explanation else ""
     return [
         _head(incident),
         f"  {_facts(incident)}",
-        *([f"  {inert(cause, _SENTENCE_CHARS_MAX)}"] if cause else []),
         *_loss_lines(incident),
         *_violation_lines(incident),
         *(f"    at {inert(site)}" for site in incident.call_sites),

@@ -17,7 +17,7 @@ Index: TypeAlias = "array[int]"
 Events: TypeAlias = Sequence[Event] | Sequence[Remembered]
 
 
-class Batch(msgspec.Struct, gc=False):
+class EventBatch(msgspec.Struct, gc=False):
     """Events of one writer; remembered ones may be of many.
 
     Attributes:
@@ -50,27 +50,27 @@ class Batch(msgspec.Struct, gc=False):
         self.users = self.sessions = array("q")
 
 
-class Batches:
+class EventBatches:
     """All batches."""
 
     def __init__(self) -> None:
         self.added = 0
-        self._batches: deque[Batch] = deque()
+        self._batches: deque[EventBatch] = deque()
         self._count = 0
 
     def __len__(self) -> int:
         """How many events there are."""
         return self._count
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[EventBatch]:
         return iter(self._batches)
 
-    def __reversed__(self) -> Iterator[Batch]:
+    def __reversed__(self) -> Iterator[EventBatch]:
         return reversed(self._batches)
 
     def append(self, events: Events, writer: Writer) -> None:
         """Add a batch."""
-        self._batches.append(Batch(self.added, events, writer))
+        self._batches.append(EventBatch(self.added, events, writer))
         self.added += len(events)
         self._count += len(events)
 
@@ -94,15 +94,15 @@ class Batches:
         while self._batches and self._batches[-1].number >= number:
             self._count -= len(self._batches.pop().events)
 
-    def finder(self) -> "Finder":
+    def finder(self) -> "EventsByNumber":
         """Finds events by their numbers; while nothing is added and nothing leaves."""
-        return Finder(self._batches)
+        return EventsByNumber(self._batches)
 
 
-class Finder:
+class EventsByNumber:
     """Finds events by their numbers."""
 
-    def __init__(self, batches: Sequence[Batch] | deque[Batch]) -> None:
+    def __init__(self, batches: Sequence[EventBatch] | deque[EventBatch]) -> None:
         self._batches = list(batches)
         self._numbers = list(map(attrgetter("number"), self._batches))
 

@@ -11,13 +11,13 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from session_exporter.core.batches import Batch, Batches, Hashes, Index
+from session_exporter.core.batches import EventBatch, EventBatches, Hashes, Index
 from session_exporter.core.events import Event, Writer
 from session_exporter.core.incidents import Incident
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.recollection import Recollection, Remembered, is_noise
 from session_exporter.core.scopes import Limits, ScopeRules
-from session_exporter.core.vicinity import Errors, Hit, Vicinity
+from session_exporter.core.vicinity import Errors, NearEvent, Vicinity
 
 # Some 450 bytes each.
 EVENTS_MAX: Final = 100_000
@@ -37,7 +37,7 @@ class Trail:
     """
 
     def __init__(self, names: Pseudonyms, limits: Limits) -> None:
-        self._batches = Batches()
+        self._batches = EventBatches()
         self._windows_us: dict[str, int] = {}
         self._settled = 0
         self._names = names
@@ -152,10 +152,10 @@ class Trail:
         return event if isinstance(event, Remembered) else self._recollection.of(event, writer)
 
 
-def _collect(batch: Batch, hashes: Index, wanted: dict[int, list[Hit]]) -> None:
+def _collect(batch: EventBatch, hashes: Index, wanted: dict[int, list[NearEvent]]) -> None:
     # Most batches have nothing to do with any incident; that takes no step of the interpreter for each event.
     if wanted.keys().isdisjoint(hashes):
         return
     for index, value in enumerate(hashes):
         if value in wanted and not is_noise(event := batch.events[index]):
-            wanted[value].append(Hit(event.at_us, batch.number + index, batch.users[index]))
+            wanted[value].append(NearEvent(event.at_us, batch.number + index, batch.users[index]))

@@ -10,7 +10,7 @@ from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.recollection import Remembered
 
 
-class Hit(NamedTuple):
+class NearEvent(NamedTuple):
     """An event that an incident may be told with.
 
     Attributes:
@@ -24,7 +24,7 @@ class Hit(NamedTuple):
     user: int
 
 
-Hits: TypeAlias = list[Hit]
+NearEvents: TypeAlias = list[NearEvent]
 
 
 class Vicinity:
@@ -45,8 +45,8 @@ class Vicinity:
         self._incidents = list(incidents)
         self._count = events_per_user
         self._reach_us = reach_us
-        self.users: dict[int, Hits] = {hash(user): [] for each in self._incidents for user in each.users if user}
-        self.sessions: dict[int, Hits] = {
+        self.users: dict[int, NearEvents] = {hash(user): [] for each in self._incidents for user in each.users if user}
+        self.sessions: dict[int, NearEvents] = {
             hash(session): [] for each in self._incidents for session in each.sessions if session
         }
 
@@ -57,18 +57,18 @@ class Vicinity:
 
     def around(self, incident: Incident) -> list[int]:
         """The order numbers of the events to tell an incident with, in the order of time; after `sort`."""
-        found: set[Hit] = set()
+        found: set[NearEvent] = set()
         for hits in self._hits_of(incident):
             found.update(nearest(hits, incident.at_us, self._count))
         own = {hash(user) for user in incident.users if user}
-        groups: dict[int, Hits] = {}
+        groups: dict[int, NearEvents] = {}
         for hit in sorted(found):
             if abs(hit.at_us - incident.at_us) <= self._reach_us:
                 groups.setdefault(hit.user if hit.user in own else 0, []).append(hit)
         chosen = [hit for group in groups.values() for hit in nearest(group, incident.at_us, self._count)]
         return [hit.order for hit in sorted(chosen)]
 
-    def _hits_of(self, incident: Incident) -> Iterable[Hits]:
+    def _hits_of(self, incident: Incident) -> Iterable[NearEvents]:
         yield from (self.users[hash(user)] for user in incident.users if user)
         yield from (self.sessions[hash(session)] for session in incident.sessions if session)
 
@@ -118,7 +118,7 @@ class Errors:
         return incident.at_us - self._windows_us.get(incident.scope, 0)
 
 
-def nearest(hits: Sequence[Hit], at_us: int, count: int) -> list[Hit]:
+def nearest(hits: Sequence[NearEvent], at_us: int, count: int) -> list[NearEvent]:
     """The `count` hits nearest to a time; of the same distance the earlier one, of one time the one recorded nearest.
 
     Args:
@@ -131,7 +131,7 @@ def nearest(hits: Sequence[Hit], at_us: int, count: int) -> list[Hit]:
     return sorted(candidates, key=lambda hit: _distance(hit, at_us))[:count]
 
 
-def _distance(hit: Hit, at_us: int) -> tuple[int, bool, int]:
+def _distance(hit: NearEvent, at_us: int) -> tuple[int, bool, int]:
     is_after = hit.at_us > at_us
     return abs(hit.at_us - at_us), is_after, hit.order if is_after else -hit.order
 
