@@ -43,7 +43,7 @@ class Readers(NamedTuple):
         user: The user's id.
         key: The device, app or thread.
         created_at: When the session was created.
-        asked: The id that the function is given to look for; None where no parameter of the session's name is.
+        asked: The id that the function is given to look for; None where there is no parameter for one.
         early: Whether user and key are arguments, to be read before the function may change them.
         no_session: Reads whether None stands where the session's path leads, or on the way there.
     """
@@ -112,10 +112,13 @@ def _session_reader(mapping: CallMapping, signature: Signature | None) -> Reader
 
 
 def _asked_reader(mapping: CallMapping, signature: Signature | None) -> Reader | None:
-    words = tuple(mapping.session.split("."))
-    if signature is None or words[0] not in signature.parameters:
+    if signature is None:
         return None
-    return _reader(words, signature)
+    # Where the mapping names what the result has: what functions usually call the id that they are given.
+    for path in (mapping.session, "session_id", f"{mapping.scope}_id"):
+        if _root(path) in signature.parameters:
+            return _reader(tuple(path.split(".")), signature)
+    return None
 
 
 def _none_reader(mapping: CallMapping, signature: Signature | None) -> Reader:
