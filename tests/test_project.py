@@ -58,6 +58,12 @@ def test_importing_the_tracker_imports_no_library_of_the_sidecar() -> None:
     assert done.stdout.strip() == "set()"
 
 
+def test_every_public_name_is_there() -> None:
+    assert session_exporter.__all__ == sorted(session_exporter.__all__)
+    assert {"__version__", *session_exporter._PLACES} == set(session_exporter.__all__)
+    assert all(getattr(session_exporter, name) is not None for name in session_exporter.__all__)
+
+
 def test_the_source_root_is_no_package() -> None:
     assert not (SOURCES / "__init__.py").exists()
 

@@ -241,6 +241,31 @@ def test_each_finding_fails_the_test_that_made_it_and_no_other(run) -> None:
     )
 
 
+MANY = """
+@pytest.mark.session_exporter
+def test_incidents(session_exporter):
+    for number in range(7):
+        race(f"u{number}")
+    assert session_exporter.explain().count("rapid duplicate create in default") == 7
+
+@pytest.mark.session_exporter(max_redundant_lookups=0)
+def test_lookups():
+    with tracker.request(user_id="ann"):
+        for _ in range(50):
+            tracker.looked_up("\\x1b[31mann", None)
+"""
+
+
+def test_of_many_incidents_the_first_ones_are_told(run) -> None:
+    told = run(MANY).stdout.str()
+    assert "This test's sessions: 7 rapid duplicate creates (same_worker)" in told
+    assert told.count("rapid duplicate create in default") == 5
+    assert "2 further incidents: the fixture's `explain()` tells all" in told
+    assert r"asked 50 times for the default session of user \x1b[31mann:" in told
+    assert "\n  10. " in told
+    assert "\n  11. " not in told
+
+
 def test_all_tests_are_checked_when_that_is_asked_for(run) -> None:
     result = run("def test_race(): race()\ndef test_nothing(): pass", "--session-exporter=always")
     assert outcomes(result) == {"test_race": "failed", "test_nothing": "passed"}

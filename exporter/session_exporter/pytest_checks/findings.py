@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any, Final
 
+from session_exporter.core.plaintext import inert
 from session_exporter.core.storytelling import tell_story
 from session_exporter.pytest_checks.demands import Demands
 from session_exporter.pytest_checks.judgement import Judgement, RepeatedLookups
@@ -14,6 +15,8 @@ _KINDS: Final = {
     "isolation_violation": ("isolation violation", "isolation violations", "violation"),
 }
 STORIES_MAX: Final = 5
+LOOKUPS_MAX: Final = 10
+PLACE_CHARS_MAX: Final = 600
 
 
 def failure_of(judgement: Judgement, demands: Demands) -> str:
@@ -83,18 +86,19 @@ def _longest(incidents: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _told(incidents: list[dict[str, Any]], stories_max: int = STORIES_MAX) -> list[str]:
     told = [f"\n{tell_story(each)}" for each in incidents[:stories_max]]
     if len(incidents) > stories_max:
-        told.append(
-            f"\n{_counted(len(incidents) - stories_max, 'further incident')}: `session_exporter.explain()` tells all"
-        )
+        further = _counted(len(incidents) - stories_max, "further incident")
+        told.append(f"\n{further}: the fixture's `explain()` tells all")
     return told
 
 
 def _lookups_told(repeated: list[RepeatedLookups]) -> list[str]:
     lines = []
     for each in repeated[:STORIES_MAX]:
-        whose = f" of user {each.user}" if each.user else ""
-        lines.append(f"\nRequest {each.request} asked {len(each.sites)} times for the {each.scope} session{whose}:")
-        lines += [f"  {number}. {' < '.join(sites) or 'somewhere'}" for number, sites in enumerate(each.sites, 1)]
+        whose = f" of user {inert(each.user)}" if each.user else ""
+        what = f"the {inert(each.scope)} session{whose}"
+        lines.append(f"\nRequest {inert(each.request)} asked {len(each.sites)} times for {what}:")
+        places = [inert(" < ".join(sites), PLACE_CHARS_MAX) or "somewhere" for sites in each.sites[:LOOKUPS_MAX]]
+        lines += [f"  {number}. {place}" for number, place in enumerate(places, 1)]
     return lines
 
 

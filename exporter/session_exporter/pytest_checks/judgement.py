@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from session_exporter.config import Config
+from session_exporter.core.documents import incident_document
 from session_exporter.core.events import RESULT, LookedUp, Observed
-from session_exporter.core.incidents import Incident
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.scopes import ScopeRules
 from session_exporter.core.totals import ScopeTotals
@@ -16,8 +15,6 @@ from session_exporter.pytest_checks.known import KnownSessions
 from session_exporter.pytest_checks.recording import Piece
 
 Counts: TypeAlias = dict[str, int]
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +91,10 @@ def judge(pieces: Iterable[Piece], config: Config | None, known: KnownSessions, 
     return Judgement(
         counts={name: sum(counts[name] for counts in scopes.values()) for name in _counts(ScopeTotals())},
         scopes=scopes,
-        incidents=[_document(each) for each in sorted(incidents, key=lambda incident: incident.at_us)],
+        incidents=[
+            incident_document(each.id, each.kind, each.at_us, each.scope, each.detail)
+            for each in sorted(incidents, key=lambda incident: incident.at_us)
+        ],
         repeated=_repeated(pieces),
         lost=lost,
     )
@@ -115,17 +115,6 @@ def _counts(totals: ScopeTotals) -> Counts:
         "isolation_violations": sum(totals.violations.values()),
         "create_conflicts": totals.conflicts,
         "create_failures": sum(totals.failures.values()),
-    }
-
-
-def _document(incident: Incident) -> dict[str, Any]:
-    at = _EPOCH + timedelta(microseconds=incident.at_us)
-    return {
-        "id": incident.id,
-        "kind": incident.kind,
-        "at": f"{at:%Y-%m-%dT%H:%M:%S.%fZ}",
-        "scope": incident.scope,
-        **incident.detail,
     }
 
 
