@@ -19,12 +19,12 @@ from session_exporter.core.recollection import Recollection, Remembered, is_nois
 from session_exporter.core.scopes import Limits, ScopeRules
 from session_exporter.core.vicinity import Errors, NearEvent, Vicinity
 
-# Some 450 bytes each.
+# Some 600 bytes each.
 EVENTS_MAX: Final = 100_000
 # So many leave at once when incidents had to be told because there was no more room: that costs a pass over all.
 SHED: Final = EVENTS_MAX // 4
-# What a clean stop hands on to the next start.
-KEPT_MAX: Final = 20_000
+# What a clean stop hands on to the next start: some 200 bytes each.
+KEPT_MAX: Final = 10_000
 _PIECE: Final = 1000
 
 
