@@ -151,11 +151,14 @@ def test_sessions_of_undeclared_scopes_are_told_apart(diary: Diary) -> None:
     assert (entry["at_us"], entry["scope"], entry["session"]) == (at(1), "other", "forms/s1")
 
 
-def test_what_happened_after_the_incident_is_told_too(diary: Diary) -> None:
+def test_a_quarter_of_the_story_is_what_came_after_the_incident(diary: Diary) -> None:
     for second in range(10):
         diary.add(wire.Reused, second, "s1")
     diary.go_under(trail_events_per_user=4)
-    assert diary.times(diary.incident(5.1)) == [4, 5, 6, 7]
+    assert diary.times(diary.incident(5)) == [3, 4, 5, 6]
+    assert diary.times(diary.incident(9)) == [6, 7, 8, 9]
+    assert diary.times(diary.incident(1)) == [0, 1, 2, 3]
+    assert diary.times(diary.incident(-1)) == [0, 1, 2, 3]
 
 
 def test_each_user_of_an_incident_has_a_share_of_the_story() -> None:
@@ -193,26 +196,28 @@ EVENTS = st.lists(
 def plain_choice(
     events: list[Any], at_us: int, names: tuple[set[str], set[str]], count: int, retention_us: int
 ) -> list[int]:
-    """Which events tell an incident: for each user and session the nearest ones, of these the nearest of each user."""
+    """Which events tell an incident: those around it of each user and session, and of these those of each user."""
 
-    def nearest(orders: Iterable[int]) -> list[int]:
-        def distance(order: int) -> tuple[int, bool, int]:
-            late = events[order].at_us > at_us
-            return abs(events[order].at_us - at_us), late, order if late else -order
-
-        return sorted(orders, key=distance)[:count]
+    def around(orders: Iterable[int]) -> list[int]:
+        ordered = sorted(orders, key=lambda order: (events[order].at_us, order))
+        before = [order for order in ordered if events[order].at_us <= at_us]
+        after = [order for order in ordered if events[order].at_us > at_us]
+        late = max(count // 4, count - len(before))
+        late = min(late, len(after))
+        early = min(count - late, len(before))
+        return [*before[len(before) - early :], *after[:late]]
 
     users, sessions = names
     loud = [order for order, event in enumerate(events) if not isinstance(event, wire.DbSession)]
     found: set[int] = set()
     for user in users:
-        found.update(nearest(order for order in loud if events[order].user == user))
+        found.update(around(order for order in loud if events[order].user == user))
     for session in sessions:
-        found.update(nearest(order for order in loud if events[order].session == session))
+        found.update(around(order for order in loud if events[order].session == session))
     found = {order for order in found if abs(events[order].at_us - at_us) <= retention_us}
     groups = [{order for order in found if events[order].user == user} for user in users]
     groups.append({order for order in found if events[order].user not in users})
-    chosen = {order for group in groups for order in nearest(group)}
+    chosen = {order for group in groups for order in around(group)}
     return sorted(chosen, key=lambda order: (events[order].at_us, order))
 
 

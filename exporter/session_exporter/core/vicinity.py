@@ -1,13 +1,16 @@
 """What happened around incidents: collected in one pass over the events, then chosen for each incident."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from operator import itemgetter
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from session_exporter.core.incidents import Incident
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.recollection import Remembered
+
+# One in so many events of a story is kept for what came after the incident.
+AFTER_SHARE: Final = 4
 
 
 class NearEvent(NamedTuple):
@@ -59,13 +62,13 @@ class Vicinity:
         """The order numbers of the events to tell an incident with, in the order of time; after `sort`."""
         found: set[NearEvent] = set()
         for hits in self._hits_of(incident):
-            found.update(nearest(hits, incident.at_us, self._count))
+            found.update(around(hits, incident.at_us, self._count))
         own = {hash(user) for user in incident.users if user}
         groups: dict[int, NearEvents] = {}
         for hit in sorted(found):
             if abs(hit.at_us - incident.at_us) <= self._reach_us:
                 groups.setdefault(hit.user if hit.user in own else 0, []).append(hit)
-        chosen = [hit for group in groups.values() for hit in nearest(group, incident.at_us, self._count)]
+        chosen = [hit for group in groups.values() for hit in around(group, incident.at_us, self._count)]
         return [hit.order for hit in sorted(chosen)]
 
     def _hits_of(self, incident: Incident) -> Iterable[NearEvents]:
@@ -118,22 +121,19 @@ class Errors:
         return incident.at_us - self._windows_us.get(incident.scope, 0)
 
 
-def nearest(hits: Sequence[NearEvent], at_us: int, count: int) -> list[NearEvent]:
-    """The `count` hits nearest to a time; of the same distance the earlier one, of one time the one recorded nearest.
+def around(events: NearEvents, at_us: int, count: int) -> NearEvents:
+    """The `count` events around a time: mostly what led to it, but of what came after it a quarter, if there is any.
+
+    What one side does not need, the other gets.
 
     Args:
-        hits: In the order of time.
+        events: In the order of time.
         at_us: That time.
         count: How many at most.
     """
-    middle = bisect_right(hits, at_us, key=itemgetter(0))
-    candidates = hits[max(middle - count, 0) : middle + count]
-    return sorted(candidates, key=lambda hit: _distance(hit, at_us))[:count]
-
-
-def _distance(hit: NearEvent, at_us: int) -> tuple[int, bool, int]:
-    is_after = hit.at_us > at_us
-    return abs(hit.at_us - at_us), is_after, hit.order if is_after else -hit.order
+    middle = bisect_right(events, at_us, key=itemgetter(0))
+    after = min(len(events) - middle, max(count // AFTER_SHARE, count - middle))
+    return events[max(middle + after - count, 0) : middle + after]
 
 
 def _marks(incident: Incident) -> set[int | str]:
