@@ -69,7 +69,7 @@ class Replay:
         return scrape
 
     def incidents(self) -> list[dict[str, Any]]:
-        """What was found, oldest first, however long ago it happened: as somebody asks who has followed from the start."""
+        """What was found, oldest first, however long ago: what somebody is told who has followed from the start."""
         found: list[dict[str, Any]] = self.sidecar.json("/api/v1/incidents?after=00000000-0")["incidents"]
         return found
 
