@@ -10,8 +10,8 @@ from session_exporter.contexts import make_context
 from session_exporter.core.context import RequestContext
 from session_exporter.course import Course
 from session_exporter.identity import canonical_id
-from session_exporter.losses import Loss, Teller
 from session_exporter.patches import OnFailure
+from session_exporter.shortfalls import Shortfall, Teller
 
 # Of one request, who wants to know of its end at the same time.
 WHEN_ENDED_MAX: Final = 10_000
@@ -23,7 +23,7 @@ OUTER_MAX: Final = 64
 current: ContextVar["Request | None"] = ContextVar("session_exporter_request", default=None)
 
 
-Verdict: TypeAlias = "tuple[Request, list[Loss]]"
+Verdict: TypeAlias = "tuple[Request, list[Shortfall]]"
 
 
 class Request:
@@ -206,7 +206,7 @@ class Request:
         course.over = True
         if course.settled or course.is_blank:
             return
-        verdicts = [*course.held, (self, course.losses())]
+        verdicts = [*course.held, (self, course.shortfalls())]
         judge = self._judged_with()
         if judge is None:
             _tell(course.expected, verdicts)
@@ -273,9 +273,9 @@ class Request:
 
 
 def _tell(expected: str, verdicts: list[Verdict]) -> None:
-    for request, losses in verdicts:
-        for loss in losses:
-            loss.teller.unmet(request, expected, loss)
+    for request, shortfalls in verdicts:
+        for shortfall in shortfalls:
+            shortfall.teller.unmet(request, expected, shortfall)
 
 
 def current_request() -> Request | None:

@@ -3,14 +3,14 @@
 Per scope only what a verdict needs is kept: the first miss of the expected session, the first use of another one, and
 which one was used last. Which session is expected may become known late; until then ids are remembered, within bounds.
 
-In doubt there is no loss: what was found once was found, whatever is missed before or after, and in whichever scope.
+In doubt nothing is told: what was found once was found, whatever is missed before or after, and in whichever scope.
 """
 
 from typing import Any, Final, TypeAlias
 
 from session_exporter.callsites import call_sites
 from session_exporter.core.events import MISSED_BY_ID, MISSED_BY_USER, OTHER_USED
-from session_exporter.losses import Loss, Moment, Teller
+from session_exporter.shortfalls import Moment, Shortfall, Teller
 
 # What a request does with a session.
 MENTIONED: Final = 0  # it tells of the scope, and of no session that it has
@@ -38,7 +38,7 @@ HELD_MAX: Final = 64
 _Where: TypeAlias = tuple[int, str, bytes, tuple[str, ...] | None]
 
 
-class _Part:
+class ScopeCourse:
     """What happened in one scope.
 
     Attributes:
@@ -92,20 +92,20 @@ class Course:
     settled = over = False
     _blurred = False
     _seen: set[tuple[str, str]] | None = None
-    held: "list[tuple[Any, list[Loss]]] | tuple[()]" = ()
+    held: "list[tuple[Any, list[Shortfall]]] | tuple[()]" = ()
 
     def __init__(self, expected: str = "", *, inherited: bool = False) -> None:
         self.expected = expected
         self._inherited = inherited
         self.met: dict[str, str] = {}
-        self._parts: dict[str, _Part] = {}
+        self._parts: dict[str, ScopeCourse] = {}
 
     @property
     def is_blank(self) -> bool:
         """Whether nothing has happened so far."""
         return not any(part.is_entered for part in list(self._parts.values())) and not self.held
 
-    def hold(self, verdicts: list[tuple[Any, list[Loss]]]) -> None:
+    def hold(self, verdicts: list[tuple[Any, list[Shortfall]]]) -> None:
         """Keep the verdicts on requests inside of this one, as far as there is room."""
         self.held = [*self.held, *verdicts][:HELD_MAX]
 
@@ -206,33 +206,34 @@ class Course:
         part = self._parts.get(scope)
         return part is not None and part.found
 
-    def losses(self) -> list[Loss]:
+    def shortfalls(self) -> list[Shortfall]:
         """The verdict: what to tell of each scope that the request had to do with; nothing when it got its session."""
         parts = [(scope, part) for scope, part in list(self._parts.items()) if part.touched]
         if self.settled or not self.expected:
             return []
-        found = [loss for scope, part in parts if (loss := self._loss(scope, part, shared=len(parts) > 1)) is not None]
-        by_id = [loss for loss in found if loss.missed == MISSED_BY_ID]
+        every = [self._shortfall(scope, part, shared=len(parts) > 1) for scope, part in parts]
+        found = [each for each in every if each is not None]
+        by_id = [each for each in found if each.missed == MISSED_BY_ID]
         return by_id or found
 
-    def _loss(self, scope: str, part: _Part, *, shared: bool) -> Loss | None:
+    def _shortfall(self, scope: str, part: ScopeCourse, *, shared: bool) -> Shortfall | None:
         misses = part.misses or {}
         by_id, by_user = misses.get(self.expected), misses.get("")
         if by_id is not None:
-            return Loss(part.teller, scope, MISSED_BY_ID, by_id, part.other, shared)
+            return Shortfall(part.teller, scope, MISSED_BY_ID, by_id, part.other, shared)
         if by_user is not None:
-            return Loss(part.teller, scope, MISSED_BY_USER, by_user, part.other, shared)
+            return Shortfall(part.teller, scope, MISSED_BY_USER, by_user, part.other, shared)
         if part.first_other is not None:
-            return Loss(part.teller, scope, OTHER_USED, part.first_other, part.other, shared)
+            return Shortfall(part.teller, scope, OTHER_USED, part.first_other, part.other, shared)
         return None
 
-    def _part(self, scope: str, teller: Teller) -> _Part | None:
+    def _part(self, scope: str, teller: Teller) -> ScopeCourse | None:
         if len(self._parts) >= SCOPES_MAX:
             return None
-        part = self._parts[scope] = _Part(teller)
+        part = self._parts[scope] = ScopeCourse(teller)
         return part
 
-    def _meet(self, part: _Part, how: int) -> None:
+    def _meet(self, part: ScopeCourse, how: int) -> None:
         """The expected session was met."""
         misses = part.misses or ()
         if how in {MADE, PROPOSED} and (misses or part.missed):
@@ -242,14 +243,14 @@ class Course:
         elif not part.remade:
             self.settled = part.found = True
 
-    def _use(self, part: _Part, how: int, session: str, moment: _Where) -> None:
+    def _use(self, part: ScopeCourse, how: int, session: str, moment: _Where) -> None:
         if how in _USES:
             part.other = session
             first = part.first_other
             if first is None or not first.sites:
                 part.first_other = _first(first, *moment)
 
-    def _miss(self, part: _Part, asked: str, moment: _Where, *, lasting: bool) -> None:
+    def _miss(self, part: ScopeCourse, asked: str, moment: _Where, *, lasting: bool) -> None:
         if asked and asked != self.expected and self.expected:
             return  # whatever it asked for, it was not what it is expected to have
         if not (self.expected or lasting):

@@ -20,8 +20,8 @@ from typing import Any, Final
 from weakref import WeakSet, ref
 
 from session_exporter.ambient import Request, Verdict, current, current_request
-from session_exporter.losses import Teller
 from session_exporter.patches import OnFailure
+from session_exporter.shortfalls import Teller
 
 # Of one message, the tasks that are waited for; one that has more is judged when the connection ends.
 WORKERS_MAX: Final = 64

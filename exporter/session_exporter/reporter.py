@@ -9,8 +9,8 @@ from session_exporter.callsites import call_sites
 from session_exporter.core.scopes import DEFAULT_SCOPE
 from session_exporter.course import FOUND, MADE, MENTIONED, MISSED, TOUCHED, WROTE
 from session_exporter.identity import canonical_id, required_id
-from session_exporter.losses import Loss
 from session_exporter.outlet import Outlet, Shield
+from session_exporter.shortfalls import Shortfall
 from session_exporter.surroundings import NOWHERE, Surroundings
 from session_exporter.traces import OPENTELEMETRY, trace_id
 
@@ -295,13 +295,13 @@ class Reporter:
         with self.shield:
             self._outlet.pool_waited(duration_us)
 
-    def unmet(self, request: Request, expected: str, loss: Loss) -> None:
+    def unmet(self, request: Request, expected: str, shortfall: Shortfall) -> None:
         """A request is over that never got the session it expected."""
-        first = loss.first
+        first = shortfall.first
         with self.shield:
             where = Surroundings(request, first.trace, first.sites)
-            rest = (loss.missed, first.at_us, loss.actual, loss.shared, first.sites)
-            self._append(_UNMET, _OTHERWISE, 0, (loss.scope, expected, first.user or None, ""), where, *rest)
+            rest = (shortfall.missed, first.at_us, shortfall.actual, shortfall.shared, first.sites)
+            self._append(_UNMET, _OTHERWISE, 0, (shortfall.scope, expected, first.user or None, ""), where, *rest)
 
     def identified(self, request: Request, scope: str, at_us: int, trace: bytes) -> None:
         """A request that has to do with sessions of a scope belongs to a thread or run."""

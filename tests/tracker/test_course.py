@@ -471,7 +471,7 @@ def test_a_verdict_that_fails_is_counted_and_the_request_is_over(
     def broken(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("session_exporter.course.Course.losses", broken)
+    monkeypatch.setattr("session_exporter.course.Course.shortfalls", broken)
     with tracker.request(session_id="e") as request:
         tracker.reused("ann", "x")
     assert request.ended

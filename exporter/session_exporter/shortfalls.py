@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 class Teller(Protocol):
     """What reports of a request's course."""
 
-    def unmet(self, request: Any, expected: str, loss: "Loss") -> None:
+    def unmet(self, request: Any, expected: str, shortfall: "Shortfall") -> None:
         """Report that a request, which is over, never got the session that it expected."""
 
     def identified(self, request: Any, scope: str, at_us: int, trace: bytes) -> None:
@@ -29,7 +29,7 @@ class Moment(NamedTuple):
     sites: tuple[str, ...]
 
 
-class Loss(NamedTuple):
+class Shortfall(NamedTuple):
     """That a request did without the session it expected, in one scope.
 
     Attributes:
