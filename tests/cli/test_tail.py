@@ -26,7 +26,8 @@ KEY = b"k" * 32
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}Z  \w+ +\S+ +\S+ +\S+(  .*)?")
 EVENT_KEYS = [
     *("at", "event", "scope", "session", "user", "key", "request", "trace", "worker", "pid", "replica"),
-    *("call_sites", "reason", "expected", "actual", "created_at", "duration_ms"),
+    *("call_sites", "reason", "expected", "actual", "asked", "missed", "since", "shared", "thread", "run"),
+    *("created_at", "duration_ms"),
     *("generation", "violation", "other_user", "other_request", "db_session"),
 ]
 VERDICT_KEYS = ["at", "verdict", "scope", "session", "user", "cause", "reason"]
@@ -127,6 +128,19 @@ def tell_everything(tracker: SessionTracker) -> None:
     )
 
 
+def tell_what_was_missed(tracker: SessionTracker) -> None:
+    """A login that replaces a session, and a request that looks for one in vain and takes another."""
+    with tracker.request(request_id="req-one", user_id="ann-the-user", session_id="sess-one"):
+        tracker.reused(None, "sess-one")
+        tracker.created(None, "sess-two")
+    with tracker.request(
+        request_id="req-two", user_id="ann-the-user", session_id="sess-one", thread_id="thread-1", run_id="run-1"
+    ):
+        tracker.looked_up(None, asked="sess-one")
+        tracker.reused(None, "sess-two")
+        tracker.reused(None, "sess-two", scope="other")
+
+
 def tell_the_story(tracker: SessionTracker, clock: Clock) -> None:
     """Three lookups and three creates in one request, work on the last session, a loss, and an end."""
     with tracker.request(request_id="req-one", user_id="ann-the-user"):
@@ -192,6 +206,32 @@ def test_every_kind_is_one_line_of_what_the_hooks_recorded(tracker: SessionTrack
         ),
     ]
     assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_what_a_request_missed_is_told(tracker: SessionTracker, tail: Tailing) -> None:
+    tell_what_was_missed(tracker)
+    words = [
+        re.sub(r"(worker|at|since)=\S+( \S+\")?", r"\1", line[26:]) for line in tail("--show-ids").stdout.splitlines()
+    ]
+    assert [" ".join(line.split()) for line in words] == [
+        "reused default sess-one ann-the-user request=req-one worker",
+        "created default sess-two ann-the-user request=req-one worker at expected=sess-one",
+        "looked_up default - ann-the-user request=req-two worker at asked=sess-one",
+        "identified default - ann-the-user request=req-two worker thread=thread-1 run=run-1",
+        "reused default sess-two ann-the-user request=req-two worker",
+        "reused other sess-two ann-the-user request=req-two worker",
+        "identified other - ann-the-user request=req-two worker thread=thread-1 run=run-1",
+        (
+            "unmet default sess-one ann-the-user request=req-two worker at missed=missed_by_id actual=sess-two since"
+            " shared=yes"
+        ),
+    ]
+    found = {each["event"]: each for each in objects(tail("--json"))}
+    assert [list(each) for each in found.values()] == [EVENT_KEYS] * len(found)
+    assert found["unmet"]["since"] == found["looked_up"]["at"]
+    assert found["unmet"]["session"] == found["looked_up"]["asked"]
+    assert (found["identified"]["thread"][:2], found["identified"]["run"][:4]) == ("t:", "run:")
+    assert (found["unmet"]["shared"], found["reused"]["shared"], found["reused"]["missed"]) == (True, None, None)
 
 
 def test_a_line_names_its_worker(make_writer: Callable[..., JournalWriter], tail: Tailing) -> None:
@@ -325,7 +365,8 @@ def test_the_configured_rules_are_applied(tracker: SessionTracker, clock: Clock,
     tracker.created("ann", "three", scope="chat")
     found = objects(tail("--judged", "--json", "--show-ids", "--config.file", config))
     assert [(each["verdict"], each["session"], each["reason"]) for each in found] == [
-        *(("create", "one", None), ("create", "two", None), ("create", "three", None)),
+        *(("create", "one", None), ("create", "two", None), ("context_loss", None, "replaced")),
+        ("create", "three", None),
         ("rapid_duplicate_create", "three", None),
         *(("end", "one", "expired"), ("end", "two", "expired"), ("end", "three", "expired")),
     ]

@@ -170,7 +170,10 @@ def test_what_still_waits_for_its_verdict_is_judged_at_the_end(
         assert " old " in next_line(process)
         code, out, _ = end(process)
     tracker.close()
-    assert (code, [line.split()[2:5] for line in out.splitlines()]) == (0, [["create", "default", "new"]])
+    assert (code, [line.split()[2:5] for line in out.splitlines()]) == (
+        0,
+        [["create", "default", "new"], ["context_loss", "default", "-"]],
+    )
 
 
 def test_a_second_signal_ends_it_when_nobody_takes_its_lines(tracker: SessionTracker, follow: Follow) -> None:

@@ -9,9 +9,11 @@ from typing import Any, Final, TypeAlias
 
 from session_exporter.cli.stories import time_text
 from session_exporter.core.documents import iso
-from session_exporter.core.events import KINDS, DbSession, Event, Violated, Writer
+from session_exporter.core.events import KINDS, DbSession, Event, Unmet, Violated, Writer
+from session_exporter.core.incidents import ID_LABELS
 from session_exporter.core.plaintext import inert
 from session_exporter.core.pseudonyms import Pseudonyms
+from session_exporter.core.recollection import MISSES
 from session_exporter.core.tally import Verdict
 
 Record: TypeAlias = dict[str, Any]
@@ -32,7 +34,7 @@ def event_record(event: Event, writer: Writer, names: Pseudonyms) -> Record:
     Args:
         event: Of any kind.
         writer: The worker process that recorded it.
-        names: Makes the pseudonyms of session, user, key, request, and of the sessions of a reported loss.
+        names: Makes the pseudonyms of all ids.
     """
     created_at_us, duration_us = getattr(event, "created_at_us", 0), getattr(event, "duration_us", 0)
     return {
@@ -51,6 +53,12 @@ def event_record(event: Event, writer: Writer, names: Pseudonyms) -> Record:
         "reason": getattr(event, "reason", None),
         "expected": _name(names, "s", getattr(event, "expected", "")),
         "actual": _name(names, "s", getattr(event, "actual", "")),
+        "asked": _name(names, "s", getattr(event, "asked", "")),
+        "missed": MISSES[event.missed] if isinstance(event, Unmet) else None,
+        "since": iso(event.since_us) if isinstance(event, Unmet) else None,
+        "shared": event.shared if isinstance(event, Unmet) else None,
+        "thread": _name(names, ID_LABELS["thread"], getattr(event, "thread", "")),
+        "run": _name(names, ID_LABELS["run"], getattr(event, "run", "")),
         "created_at": iso(created_at_us) if created_at_us else None,
         "duration_ms": duration_us / 1000 if duration_us else None,
         "generation": _name(names, "g", getattr(event, "generation", "")),
@@ -130,8 +138,14 @@ def _details(record: Record) -> list[tuple[str, str | None]]:
         ("worker", f"{record['pid'] or '?'}@{record['replica'] or '?'}"),
         ("at", sites[0] if sites else None),
         ("reason", record["reason"]),
-        ("expected", (record["expected"] or "") if lost else None),
-        ("actual", (record["actual"] or "") if lost else None),
+        ("missed", record["missed"]),
+        ("asked", record["asked"]),
+        ("expected", record["expected"] or ("" if lost else None)),
+        ("actual", record["actual"] or ("" if lost else None)),
+        ("since", None if record["since"] is None else time_text(record["since"])),
+        ("shared", "yes" if record["shared"] else None),
+        ("thread", record["thread"]),
+        ("run", record["run"]),
         ("created_at", record["created_at"]),
         ("duration", None if duration_ms is None else f"{duration_ms:g}ms"),
         ("violation", record["violation"]),
