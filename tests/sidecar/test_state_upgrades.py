@@ -48,6 +48,17 @@ def test_counts_and_incidents_are_kept(sidecar: Sidecar) -> None:
     assert sidecar.summary()["total"]["creates"] == 3
 
 
+def test_incidents_are_found_by_what_they_had_no_columns_for(sidecar: Sidecar) -> None:
+    sidecar.cycle(120)
+    (loss,) = sidecar.incidents(reason="reported")
+    assert loss["kind"] == "context_loss"
+    assert loss in sidecar.incidents(user=loss["user"])
+    (duplicate,) = sidecar.incidents(kind="rapid_duplicate_create")
+    assert sidecar.incidents(cause=duplicate["cause"]) == [duplicate]
+    assert duplicate in sidecar.incidents(user=duplicate["user"])
+    assert duplicate["timeline"] == []
+
+
 def test_what_was_waiting_is_judged_and_sessions_are_known(sidecar: Sidecar) -> None:
     sidecar.reused(130, "s4", "dan")
     chat = sidecar.chat(140)
