@@ -180,6 +180,11 @@ class Request:
         courses = (request.course for request in (self, *self._around()))
         return expected if any(each.expected == expected and each.is_found(scope) for each in courses) else ""
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the verdict on it, and on each request around it, is certain: there is nothing to tell."""
+        return self.course.settled and (self._outer is None or all(each.course.settled for each in self._around()))
+
     def _enter(self, scope: str, teller: Teller, at_us: int, trace: bytes) -> None:
         if not self.course.expected:
             self.find_session()

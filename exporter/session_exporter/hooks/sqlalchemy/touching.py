@@ -1,6 +1,6 @@
 """Statements that are nothing to report, and show all the same that a request has its session."""
 
-from session_exporter.ambient import current
+from session_exporter.ambient import current, current_request
 from session_exporter.course import TOUCHED
 from session_exporter.hooks.sqlalchemy.mapped import MappedTable
 from session_exporter.hooks.sqlalchemy.pinned import PinnedIds
@@ -28,7 +28,10 @@ class Touch:
 
     def __call__(self, execution: Execution) -> None:
         """Have the request know of it, if there is one."""
-        if current.get() is None or (self._changes and not execution.has_rows and execution.rowcount == 0):
+        request = None if current.get() is None else current_request()
+        if request is None or request.is_settled:
+            return
+        if self._changes and not execution.has_rows and execution.rowcount == 0:
             return
         table, expanded = self.table, getattr(execution.context, "_expanded_parameters", {})
         for values in execution.parameters:
