@@ -51,11 +51,11 @@ def use_another(life: Life) -> None:
 
 
 def use_that_of_another_device(life: Life) -> None:
-    lost, tablet = life.session, life.new_session()
-    life.born(life.visit().creates(tablet, key="tablet"))
+    lost, tablet, key = life.session, life.new_session(), f"tablet beside {life.key}"
+    life.born(life.visit().creates(tablet, key=key))
     life.pause(1, 60)
     visit = life.visit()
-    visit.looks_up(tablet, key="tablet")
+    visit.looks_up(tablet, key=key)
     visit.never_got(lost, wire.OTHER_USED, tablet)
     life.truly("loss/switched", lost, tablet)
     life.session = lost
