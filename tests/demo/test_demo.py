@@ -40,7 +40,7 @@ def test_the_racy_demo_finds_duplicates_of_both_causes_and_names_the_call_sites(
     assert code == 0, text
     assert re.search(r"duplicates by cause: same_request [1-9]\d*, (\w+ \d+, )*cross_worker [1-9]\d*", text), text
     incident, _, lookups = text.partition("Where sessions are looked up")
-    assert all(incident.count(stage) == 1 and stage in lookups for stage in STAGES), text
+    assert all(stage in incident and stage in lookups for stage in STAGES), text
     assert "conversation: 3.00 lookups per request now" in lookups, text
     assert text.count("agrees") == 4
     assert "BELOW TARGET" in text

@@ -4,6 +4,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,10 +92,15 @@ def test_the_findings_set_rows_beside_counts() -> None:
     assert "DISAGREES" in findings(replace(RACY, truth=REPAIRED.truth))
 
 
-def test_the_clearest_story_is_the_one_of_three_creates_by_the_three_stages() -> None:
-    two_requests = f"{INCIDENT}\n{INCIDENT}"
-    assert clearest(f"first\n  at ChatPipeline.run\n\n{two_requests}\n\n{INCIDENT}") == INCIDENT
-    assert clearest("first\n\nsecond") == "first"
+def incident(identifier: str, *stages: str) -> dict[str, Any]:
+    return {"id": identifier, "creates": [{"call_sites": ["store.py:9:create", stage]} for stage in stages]}
+
+
+def test_the_clearest_incident_is_that_of_three_creates_by_the_three_stages() -> None:
+    incidents = [incident("d-1", STAGES[0]), incident("d-2", *STAGES, *STAGES), incident("d-3", *STAGES)]
+    assert clearest(incidents) == "d-3"
+    assert clearest(incidents[:2]) == "d-1"
+    assert not clearest([])
 
 
 def test_claims_are_read_from_an_exposition() -> None:

@@ -1,7 +1,8 @@
 """What the demonstration prints at its end, and whether it kept its promises. Pure."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from session_exporter.demo.findings import Claims, Truth
 from session_exporter.demo.store import TABLES
@@ -24,7 +25,7 @@ class Outcome:
         claims: What `/metrics` says.
         judgement: What `view-metrics` prints.
         judgement_code: What it exits with.
-        incident: One incident as `view-metrics incidents` prints it; `""` when there is none.
+        incident: One incident as `view-metrics explain` tells it; `""` when there is none.
         lookups: What `view-metrics lookups` prints of the conversations.
     """
 
@@ -43,7 +44,7 @@ def findings(outcome: Outcome) -> str:
     """Write everything for people."""
     parts = [_seen(outcome), _counted(outcome), f"What view-metrics shows\n\n{outcome.judgement}"]
     if outcome.incident:
-        parts.append(f"One of the incidents\n\n{outcome.incident}")
+        parts.append(f"One of the incidents, as view-metrics explains it\n\n{outcome.incident}")
     parts.append(f"Where sessions are looked up: view-metrics lookups --scope conversation\n\n{outcome.lookups}")
     return "\n\n".join(parts)
 
@@ -117,15 +118,19 @@ def _promises_when_fixed(outcome: Outcome) -> dict[str, bool]:
     }
 
 
-def clearest(stories: str) -> str:
-    """Pick the story that says most: three creates, one by each stage; else the first.
+def clearest(incidents: Iterable[Mapping[str, Any]]) -> str:
+    """Pick the incident that says most: three creates, one by each stage; else the first.
 
     Args:
-        stories: What `view-metrics incidents` prints: blocks, separated by blank lines.
+        incidents: What `view-metrics incidents --json` prints.
+
+    Returns:
+        Its id, `""` when there is none.
     """
-    blocks = stories.split("\n\n")
 
-    def clarity(block: str) -> tuple[bool, bool]:
-        return all(block.count(stage) == 1 for stage in STAGES), all(stage in block for stage in STAGES)
+    def clarity(incident: Mapping[str, Any]) -> bool:
+        sites = [" ".join(create["call_sites"]) for create in incident["creates"]]
+        return len(sites) == len(STAGES) and all(any(stage in chain for chain in sites) for stage in STAGES)
 
-    return max(blocks, key=clarity)
+    chosen: Mapping[str, Any] = max(incidents, key=clarity, default={"id": ""})
+    return str(chosen["id"])

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import json
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -127,8 +128,9 @@ class Demo:
 
     async def _incident(self, sidecar_url: str) -> str:
         wanted = ("--kind", "rapid_duplicate_create", "--scope", "conversation", "--limit", "1000")
-        stories = await self._told(sidecar_url, "incidents", *wanted)
-        return clearest(stories) if "rapid_duplicate_create" in stories else ""
+        document = json.loads(await self._told(sidecar_url, "incidents", "--json", *wanted))
+        chosen = clearest(document["incidents"])
+        return await self._told(sidecar_url, "explain", chosen) if chosen else ""
 
     async def _told(self, sidecar_url: str, command: str, *arguments: str) -> str:
         code, text = await self._view_metrics(sidecar_url, command, *arguments)
