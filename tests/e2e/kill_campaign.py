@@ -61,6 +61,8 @@ LABELS: Final = {
     CAUSE: ("scope", "cause"),
     "session_exporter_events_total": ("kind",),
 }
+# Which sessions were replaced the books do not tell; the oracles of the ledger do.
+KEPT_IN_BOOKS: Final = {"session_context_loss_total": ("reported",)}
 
 
 class Workers:
@@ -242,8 +244,11 @@ def compare(books: Books, final: Scrape) -> list[str]:
     late = final.value("session_exporter_late_events_total")
     for name, labels in LABELS.items():
         counted: Counts = Counter()
+        kept = KEPT_IN_BOOKS.get(name, ())
         for own, value in final.of(name).items():
-            counted[name, *(dict(own)[label] for label in labels)] = int(value)
+            words = [dict(own)[label] for label in labels]
+            if not kept or words[-1] in kept:
+                counted[name, *words] = int(value)
         # An event that came too late is counted exactly, but the causes around it may have been decided before.
         keys = _causes_together(least, most, counted) if name == CAUSE and late else (least, most, counted)
         problems += _differences(name, *keys)
