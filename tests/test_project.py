@@ -21,6 +21,7 @@ NOT_AT_IMPORT = (
     "prometheus_client",
     "yaml",
     "click",
+    "re2",
     "rich",
     "wrapt",
     "opentelemetry",

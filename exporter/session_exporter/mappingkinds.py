@@ -4,7 +4,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from session_exporter.core.ids import IdFormat, pattern_fault
+from session_exporter.core.idpatterns import pattern_fault
+from session_exporter.core.ids import IdFormat
 from session_exporter.core.scopes import DEFAULT_SCOPE, ID_KINDS, OTHER_SCOPE
 from session_exporter.mappings import EXPECT_SOURCES, Expectation, value_texts
 from session_exporter.yamlkinds import BOOLEANS, Kind, RefusedValueError, Text, written

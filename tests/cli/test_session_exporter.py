@@ -224,6 +224,15 @@ def test_wrong_arguments_are_told_in_a_line_of_their_own(arguments: list[str]) -
     refused(typed(*arguments), r"Error: ")
 
 
+@pytest.mark.parametrize("library", ["aiohttp", "prometheus_client", "re2"])
+def test_a_sidecar_without_one_of_its_libraries_says_what_to_install(
+    environment: dict[str, str], tmp_path: Path, library: str
+) -> None:
+    (tmp_path / f"{library}.py").write_text(f"raise ModuleNotFoundError('hidden', name='{library}')")
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), environment.get("PYTHONPATH", "")])
+    refused(run(environment, "serve"), rf"{library} is missing; expected: pip install 'session-exporter\[sidecar\]'")
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:no", "127.0.0.1:99999"])
 def test_an_address_that_is_none_is_named(environment: dict[str, str], tmp_path: Path, address: str) -> None:
     directories = ["--journal.directory", tmp_path / "journal", "--state.directory", tmp_path / "state"]

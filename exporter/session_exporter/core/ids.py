@@ -14,7 +14,6 @@ and counts ASCII digits only.
 """
 
 import re
-import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -22,11 +21,11 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from uuid import uuid4
 
 from session_exporter.core.events import ID_BYTES_MAX
+from session_exporter.core.idpatterns import pattern_fault, search_of
 from session_exporter.core.idtext import canonical_id, required_id, shown
 
 Verdict: TypeAlias = Literal["canonical", "legacy", "invalid"]
 
-PRESETS: Final = ("uuid", "unified")
 # What an id of a kind begins with in the unified format.
 PREFIXES: Final = {"session": "session", "user": "user", "thread": "thread", "run": "run", "request": "req"}
 # Kinds whose ids are UUIDs in most databases; both formats are right for them.
@@ -47,7 +46,6 @@ _UNIFIED: Final = re.compile(
 _INTEGER: Final = re.compile(r"\A-?[0-9]+\Z")
 _HEX: Final = re.compile(r"\A(?:[0-9a-f]{8,}|[0-9A-F]{8,})\Z")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_BARE_WORD: Final = re.compile(r"\A[A-Za-z0-9]*\Z")
 
 # next() on it is atomic; a forked process continues the count, and the random part keeps its ids apart.
 _GENERATIONS: Final = count(1)
@@ -112,7 +110,7 @@ class IdFormat:
         kind: With `unified`, the kind whose prefix is asked for; `""` accepts every prefix.
 
     Raises:
-        ValueError: A pattern is no preset and no regular expression, or the kind is none.
+        ValueError: A pattern is no preset and no fit expression, or the kind is none.
     """
 
     pattern: str
@@ -121,11 +119,8 @@ class IdFormat:
 
     def __post_init__(self) -> None:
         for pattern in (self.pattern, self.legacy):
-            if pattern is not None and pattern not in PRESETS:
-                try:
-                    _compile(pattern)
-                except ValueError as error:
-                    raise ValueError(f"id format {shown(pattern)} is {error}") from error
+            if pattern is not None and (fault := pattern_fault(pattern)):
+                raise ValueError(f"id format {shown(pattern)} is {fault}")
         if self.kind:
             _prefix(self.kind)
 
@@ -142,7 +137,7 @@ class IdFormat:
             return _UUID.match(id_) is not None
         if pattern == "unified":
             return _unified(id_, self.kind) is not None
-        return _compile(pattern).search(id_) is not None
+        return search_of(pattern)(id_) is not None
 
 
 def generate_context_ids(
@@ -227,27 +222,6 @@ def generations_of(thread: object, run: object, request: object) -> set[tuple[st
     return {match.group(3, 4, 5) for match in matches if match is not None}
 
 
-def pattern_fault(pattern: str) -> str:
-    """Say what makes a pattern unfit for ids that strangers choose; `""` when nothing does.
-
-    Beyond what `IdFormat` refuses: an expression that is slow on some texts, or that Python calls ambiguous.
-    """
-    if pattern in PRESETS:
-        return ""
-    from session_exporter.core.expressions import slowness  # noqa: PLC0415 - few applications declare an expression
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", FutureWarning)
-            _compile(pattern)
-            slow = slowness(pattern)
-    except FutureWarning as warning:
-        return f"ambiguous: {warning}"
-    except ValueError as error:
-        return str(error)
-    return f"slow on some ids: {slow}" if slow else ""
-
-
 def shape_of(id_: object) -> str:
     """Describe the format of an id without telling the id.
 
@@ -290,16 +264,6 @@ def _is_harmless(id_: str) -> bool:
     if not 0 < len(id_) <= ID_BYTES_MAX or _CONTROL.search(id_):
         return False
     return id_.isascii() or len(id_.encode()) <= ID_BYTES_MAX
-
-
-def _compile(pattern: str) -> re.Pattern[str]:
-    # A bare word is a misspelt preset ("unifed") and not an expression; it would make every id invalid.
-    if _BARE_WORD.match(pattern):
-        raise ValueError(f"neither a preset ({', '.join(PRESETS)}) nor an expression")
-    try:
-        return re.compile(pattern, re.ASCII)  # re keeps what it compiled
-    except (re.error, ValueError, OverflowError, RecursionError) as error:
-        raise ValueError(f"no regular expression: {error}") from error
 
 
 def _checked_ms(now_ms: int | None) -> int:

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import re2  # noqa: F401 - without it, strangers who choose ids would choose how long an expression takes
+
 from session_exporter._version import __version__
 from session_exporter.config import Config
 from session_exporter.errors import SessionExporterError
