@@ -10,14 +10,14 @@ from session_exporter.cli.libraries import library_lines
 from session_exporter.config import Config
 
 
-class Explanation(NamedTuple):
+class CheckedConfig(NamedTuple):
     """What a configuration means: lines for people, and what is wrong with it here."""
 
     lines: tuple[str, ...]
     problems: tuple[str, ...]
 
 
-def explain(config: Config, *, import_calls: bool) -> Explanation:
+def explain(config: Config, *, import_calls: bool) -> CheckedConfig:
     """Explain a configuration: its values, what would be hooked, and the libraries that this needs.
 
     Args:
@@ -31,7 +31,7 @@ def explain(config: Config, *, import_calls: bool) -> Explanation:
         lines += ["", "What would be hooked:", *_with_findings(hooked, calls), *_not_imported(config, calls)]
         lines += _libraries(config)
     problems = (f"{place}: {finding.text}" for place, finding in calls.items() if finding.wrong)
-    return Explanation(tuple(lines), tuple(problems))
+    return CheckedConfig(tuple(lines), tuple(problems))
 
 
 def _find_calls(config: Config) -> dict[str, Finding]:
