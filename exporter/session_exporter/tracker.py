@@ -238,7 +238,7 @@ class SessionTracker:
         Args:
             user_id: For whom the work is done; may become known later, see `Request.bind_user`.
             request_id: The unit of work; made when not given.
-            session_id: The session that the request expects to get.
+            session_id: The session that the request expects to get; when it is over and never got it, it says so.
             thread_id: The conversation it belongs to.
             run_id: The run it belongs to.
             metadata: Anything else; copied.

@@ -14,12 +14,12 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 from webservers import DEADLINE_S, uvicorn_server
 
-from session_exporter.ambient import current_request
+from session_exporter.ambient import current, current_request
 from session_exporter.core.events import MISSED_BY_USER, OTHER_USED, Identified, Unmet
 from session_exporter.hooks.aiohttp import middleware
 from session_exporter.hooks.asgi import SessionExporterMiddleware
 from session_exporter.mappings import cookie
-from session_exporter.messages import WORKERS_MAX
+from session_exporter.messages import WORKERS_MAX, MessageRequest
 from session_exporter.tracker import SessionTracker
 
 pytestmark = pytest.mark.integration
@@ -208,6 +208,29 @@ def test_a_message_with_more_tasks_than_are_waited_for_is_judged_with_the_connec
     assert seen[0] == 0
     assert len(verdicts(journal)) == 2
     assert not journal.errors
+
+
+@pytest.mark.parametrize("name", ["note", "leave", "_follow", "_judge", "_judge_at_last", "_work_done", "is_read_by"])
+def test_a_conversation_is_the_same_when_a_verdict_cannot_be_given(
+    name: str, tracker: SessionTracker, journal: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def handler(websocket: WebSocket) -> None:
+        await websocket.accept()
+        async for text in websocket.iter_text():
+            tracker.looked_up(None, None)
+            await asyncio.create_task(asyncio.to_thread(tracker.reused, None, text))
+            await websocket.send_text(text)
+        ended.append(True)
+
+    def broken(*_arguments: Any) -> Any:
+        raise RuntimeError("ours")
+
+    ended: list[bool] = []
+    monkeypatch.setattr(MessageRequest, name, broken)
+    asyncio.run(converse(serve(handler, tracker), "a", "b"))
+    assert ended == [True]
+    assert len(journal.reports) == 4
+    assert current.get() is None
 
 
 def test_each_message_says_to_which_thread_it_belongs(tracker: SessionTracker, journal: Recorder) -> None:

@@ -353,6 +353,7 @@ def test_fastapi_gives_the_context_of_a_connection(tracker: SessionTracker) -> N
         (MessageRequest, "__init__"),
         (Connection, "_surroundings"),
         (Connection, "_tell_server"),
+        (Connection, "_leave_message"),
         (Connection, "__init__"),
     ],
 )
