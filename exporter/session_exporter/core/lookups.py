@@ -50,7 +50,7 @@ class LookupCount(NamedTuple):
     lookups: int
 
 
-class LookupPlace:
+class PlaceTally:
     """What was looked up at one chain of call sites in one hour, since the last commit.
 
     Attributes:
@@ -74,7 +74,7 @@ class Places:
         self._numbers: dict[Sites, int] = {}
         self._start_anew()
 
-    def count(self, at_us: int, sites: Sites) -> LookupPlace:
+    def count(self, at_us: int, sites: Sites) -> PlaceTally:
         """Count a lookup; returns its place, or that of all others when there are too many."""
         if not self._begin_us <= at_us < self._end_us:
             self._turn_to(at_us // HOUR_US)
@@ -84,7 +84,7 @@ class Places:
         place.lookups += 1
         return place
 
-    def count_redundant(self, place: LookupPlace, first: int) -> None:
+    def count_redundant(self, place: PlaceTally, first: int) -> None:
         """Say of a lookup that was counted that its request had made its first one at the place `first`."""
         try:
             place.redundant[first] += 1
@@ -107,18 +107,18 @@ class Places:
             self._start_anew()
 
     def _start_anew(self) -> None:
-        self._hours: dict[int, dict[Sites | None, LookupPlace]] = {}
-        self._places: dict[Sites | None, LookupPlace] = {}
+        self._hours: dict[int, dict[Sites | None, PlaceTally]] = {}
+        self._places: dict[Sites | None, PlaceTally] = {}
         self._begin_us = self._end_us = self._rows = 0
 
     def _turn_to(self, hour: int) -> None:
         self._begin_us, self._end_us = hour * HOUR_US, (hour + 1) * HOUR_US
         self._places = self._hours.setdefault(hour, {})
 
-    def _open(self, sites: Sites) -> LookupPlace:
+    def _open(self, sites: Sites) -> PlaceTally:
         number = self._admitted(self._number(sites))
         key = None if number == OTHER else sites
-        return self._places.setdefault(key, LookupPlace(number))
+        return self._places.setdefault(key, PlaceTally(number))
 
     def _admitted(self, number: int) -> int:
         """The number when there is room for one row more, else OTHER."""

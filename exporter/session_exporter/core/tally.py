@@ -13,7 +13,7 @@ from session_exporter.core.incidents import (
     loss_incident,
     violation_incident,
 )
-from session_exporter.core.lookups import LookupPlace, Places
+from session_exporter.core.lookups import PlaceTally, Places
 from session_exporter.core.minutes import MINUTE_US, Minute
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.records import Evidence, Owner, Report
@@ -120,7 +120,7 @@ class Tally:
         self.at(at_us).add("adopted")
         self._tell(at_us, "adopted", session, user)
 
-    def lookup(self, report: Report, duration_us: int, place: LookupPlace, first: int | None) -> None:
+    def lookup(self, report: Report, duration_us: int, place: PlaceTally, first: int | None) -> None:
         """Count a lookup that was counted at its place.
 
         Args:
