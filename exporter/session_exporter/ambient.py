@@ -164,7 +164,7 @@ class Request:
     ) -> None:
         """Take note of what the request does with a session, as `Course.note` does; `teller` tells of it."""
         course = self.course
-        if course.enter(scope, teller):
+        if scope not in course.entered and course.enter(scope, teller):
             self._enter(scope, teller, at_us, trace)
         is_lasting = self.late_session is not None
         course.note(how, scope, session, at_us, user, trace, sites, lasting=is_lasting)

@@ -43,7 +43,6 @@ class ScopeCourse:
 
     Attributes:
         teller: What told of it first.
-        is_entered: The request itself had to do with it, and not only one inside of it.
         touched: Something happened.
         missed: Whether a request inside of it missed the expected session, and how.
         found: The expected session was there.
@@ -56,7 +55,7 @@ class ScopeCourse:
     misses: dict[str, Moment] | None = None
     first_other: Moment | None = None
     other = ""
-    is_entered = touched = found = remade = False
+    touched = found = remade = False
     missed = 0
 
     def __init__(self, teller: Teller) -> None:
@@ -82,6 +81,7 @@ class Course:
 
     Attributes:
         expected: As given, or what became known first.
+        entered: The scopes that the request itself has had to do with.
         met: By session, the scope of those that were used since anything else happened: no news when noted again.
         settled: There is nothing to tell: the expected session was got, or it is not certain that it was not.
         over: The verdict was given; nothing that comes now can change it.
@@ -91,6 +91,7 @@ class Course:
     # A request that has nothing to do with sessions is not to pay for more than it needs.
     settled = over = False
     _blurred = False
+    entered: frozenset[str] = frozenset()
     _seen: set[tuple[str, str]] | None = None
     held: "list[tuple[Any, list[Shortfall]]] | tuple[()]" = ()
 
@@ -103,7 +104,7 @@ class Course:
     @property
     def is_blank(self) -> bool:
         """Whether nothing has happened so far."""
-        return not any(part.is_entered for part in list(self._parts.values())) and not self.held
+        return not self.entered and not self.held
 
     def hold(self, verdicts: list[tuple[Any, list[Shortfall]]]) -> None:
         """Keep the verdicts on requests inside of this one, as far as there is room."""
@@ -111,10 +112,9 @@ class Course:
 
     def enter(self, scope: str, teller: Teller) -> bool:
         """Take note of a scope; True the first time."""
-        part = self._parts.get(scope) or self._part(scope, teller)
-        if part is None or part.is_entered:
+        if scope in self.entered or (self._parts.get(scope) or self._part(scope, teller)) is None:
             return False
-        part.is_entered = True
+        self.entered |= {scope}
         return True
 
     def note(  # noqa: PLR0917 - by position is faster
