@@ -11,19 +11,62 @@ from session_exporter.core import events as wire
 KIND_ORDER = {wire.Created: 1, wire.Reused: 2, wire.LookedUp: 3, wire.Observed: 4, wire.Ended: 5, wire.Attributed: 6}
 
 
-@dataclass
-class Story:
-    """What is known of one session id."""
+@dataclass(eq=False)
+class Generation:
+    """What happened to a session until it is created again after its end, or comes back when it had expired.
 
+    A use or a sighting of a session that has ended is no new generation.
+    """
+
+    revived: bool = False  # it had expired
+    seen_us: int | None = None  # when it was first created or sighted, or used again
+    born_us: int | None = None  # when its create was told, if it was
+    uses: list[int] = field(default_factory=list)
+    ends: list[tuple] = field(default_factory=list)  # (time, reason, writer's id); the first one ended it
+    gaps: list[list[int]] = field(default_factory=list)  # from a deletion to the insert that made it a rewrite
+    lost: list[int] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Entry:
+    """A place on the timeline of a user and key."""
+
+    at_us: int
+    session: str
+    kind: str  # create, adoption, or sight: first seen in use
+    generation: Generation
+    request: str
+    told: list[tuple]  # (time, writer, request) of each report, in order of time
+    expected: str = ""
+    is_rotation: bool = False
+    decided_us: int = 0  # when it is certain that it is no rotation, if that is later
+    made_us: int = 0  # when it was created, if its user was not known then
+
+
+@dataclass(eq=False)
+class Stay:
+    """What is known of one session id, from when it is first heard of until it has been idle for too long."""
+
+    session: str
     known: bool = False
     born: bool = False  # the current generation has been created
     adopted_at: int | None = None
     owner: tuple[str, str] | None = None
-    created_at: int = 0
-    unplaced: object = None
+    owned_us: int = 0
+    users: set[str] = field(default_factory=set)
+    unplaced: Entry | None = None
+    unplaced_until: int | None = None
+    birth: Entry | None = None
+    placed: bool = False
     last: int | None = None
     ended: bool = False
+    ends: list[tuple] = field(default_factory=list)  # before anything else was heard of it
+    gone_us: int = 0
+    saw_deletion: list[wire.Writer] = field(default_factory=list)  # before somebody else said why it ended
+    revived: bool = False
     deleted_at: int | None = None
+    task: str = ""  # what `restart_on` names
+    generations: list[Generation] = field(default_factory=list)
 
 
 @dataclass
@@ -38,8 +81,27 @@ class Verdict:
     duplicates: Counter = field(default_factory=Counter)
 
 
+@dataclass
+class Chronicle:
+    """What happened, in lists: stays by session and timelines by user and key, in order of time."""
+
+    verdict: Verdict = field(default_factory=Verdict)
+    stays: dict[str, list[Stay]] = field(default_factory=lambda: defaultdict(list))
+    timelines: dict[tuple, list[Entry]] = field(default_factory=lambda: defaultdict(list))
+    births: list[Entry] = field(default_factory=list)
+    heard_us: dict[str, int] = field(default_factory=dict)  # when a session's id was first told
+
+
 def judge(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one"):
-    """Judge one scope's history.
+    """Judge one scope's history; the arguments are those of `read`."""
+    rules = {"window_us": window_us, "sessions_per_user": sessions_per_user}
+    chronicle = read(reports, idle_us=idle_us, lateness_us=lateness_us, **rules)
+    chronicle.verdict.duplicates = Counter(each[2] for each in duplicates(chronicle.timelines, **rules))
+    return chronicle.verdict
+
+
+def read(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one", until_us=0):
+    """Read one scope's history.
 
     Args:
         reports: (event, writer) of every event there was, in any order.
@@ -47,10 +109,11 @@ def judge(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one"):
         idle_us: The idle timeout.
         lateness_us: How soon after a deletion an insert makes it a rewrite, and a create explains a sighting.
         sessions_per_user: `one` or `many`.
+        until_us: What has been idle for too long then has expired.
     """
-    verdict = Verdict()
-    stories = defaultdict(Story)
-    anchors = defaultdict(list)  # (user, key) -> [time, session, is_create, request, writer]
+    chronicle = Chronicle()
+    verdict, timelines = chronicle.verdict, chronicle.timelines
+    stays = {}
     seen = set()  # (request, session)
     looked = Counter()
 
@@ -59,44 +122,143 @@ def judge(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one"):
         key=lambda each: (each[0].at_us, each[0].session, KIND_ORDER[type(each[0])]),
     )
     verdict.losses = sum(1 for event, _ in reports if type(event) is wire.ContextLost)
-    creates = [(event.session, event.at_us) for event, _ in history if type(event) is wire.Created]
+    made = [
+        (event, event.at_us if type(event) is wire.Created else event.created_at_us)
+        for event, _ in history
+        if type(event) in {wire.Created, wire.Observed}
+    ]
+
+    def is_young(event):
+        return type(event) is wire.Created or (event.created_at_us and event.at_us - event.created_at_us < window_us)
+
+    def rewritten_us(deletion):
+        """When an insert makes it a rewrite, if one does."""
+        limit_us = deletion.at_us + lateness_us
+        inserts = (
+            event.at_us
+            for event, created_us in made
+            if event.session == deletion.session
+            and deletion.at_us <= event.at_us <= limit_us
+            and is_young(event)
+            and (created_us > deletion.at_us or type(event) is wire.Created)
+        )
+        return next(inserts, float("inf"))
+
+    def explained_us(deletion):
+        """When somebody says why it ended, if that is a moment later."""
+        explained = (
+            event.at_us
+            for event, _ in history
+            if type(event) is wire.Ended
+            and event.session == deletion.session
+            and event.reason != "deleted"
+            and deletion.at_us <= event.at_us <= deletion.at_us + lateness_us
+        )
+        return next(explained, float("inf"))
+
+    def arrive(session, **what):
+        stays[session] = Stay(session, **what)
+        chronicle.stays[session].append(stays[session])
 
     def expire_until(now):
-        for session, story in stories.items():
-            if story.last is not None and now - story.last > idle_us:
-                verdict.ends["expired"] += not story.ended
-                stories[session] = Story(known=True, ended=True)  # only the id is remembered
+        for session, stay in list(stays.items()):
+            if stay.last is not None and now - stay.last > idle_us:
+                is_deleted = stay.deleted_at is not None or stay.saw_deletion  # and not certain yet
+                verdict.ends["deleted" if is_deleted else "expired"] += not stay.ended
+                arrive(session, known=True, ended=True, revived=True)  # only the id is remembered
 
-    def active(story, event):
-        story.known, story.ended = True, False
-        story.last = event.at_us
-        if story.owner is None and event.user:
-            story.owner = (event.user, event.key)
-            if story.unplaced is not None:
-                time, is_create, request, writer = story.unplaced
-                anchors[story.owner].append([max(time, event.at_us), event.session, is_create, request, writer])
-                story.unplaced = None
+    def enter(stay, entry):
+        timelines[stay.owner].append(entry)
+        stay.placed = True
 
-    def born(story, event, writer):
+    def active(stay, event, *, is_create=False):
+        """Whatever is done with a session; one that had ended is over all the same until it is created again."""
+        if not stay.generations or (stay.ended and is_create):
+            back = stay.revived and not stay.generations
+            stay.generations.append(Generation(back, event.at_us if back else None))
+            if back or is_create:
+                stay.ended = False
+            elif stay.ended:
+                stay.generations[-1].ends = stay.ends
+        stay.known = True
+        stay.last = event.at_us
+        stay.generations[-1].uses.append(event.at_us)
+        if event.user:
+            stay.users.add(event.user)
+        if stay.owner is None and event.user:
+            stay.owner, stay.owned_us = (event.user, event.key), event.at_us
+            if stay.unplaced is not None and stay.unplaced_until is not None and event.at_us > stay.unplaced_until:
+                stay.unplaced = None
+            if stay.unplaced is not None:
+                stay.unplaced.made_us = stay.unplaced.at_us
+                stay.unplaced.at_us = max(stay.unplaced.at_us, event.at_us)
+                enter(stay, stay.unplaced)
+                stay.unplaced = None
+
+    def sighted(stay, event):
+        if stay.generations[-1].seen_us is None:
+            stay.generations[-1].seen_us = event.at_us
+
+    def born(stay, event, writer):
         verdict.creates += 1
-        story.born = True
-        if story.adopted_at is not None and event.at_us - story.adopted_at <= lateness_us:
+        stay.born = True
+        stay.generations[-1].born_us = event.at_us
+        told = (stay.generations[-1], event.request, [(event.at_us, writer, event.request)], event.expected)
+        if stay.adopted_at is not None and event.at_us - stay.adopted_at <= lateness_us:
             verdict.adopted -= 1  # the sighting before was of this create
-            for anchor in anchors[story.owner] if story.owner else ():
-                if anchor[1] == event.session and anchor[0] == story.adopted_at and not anchor[2]:
-                    anchor[2] = True
+            for entry in timelines[stay.owner] if stay.owner else ():
+                if entry.session == event.session and entry.at_us == stay.adopted_at and entry.kind == "adoption":
+                    entry.kind, stay.birth = "create", entry
+                    entry.told.append((event.at_us, writer, event.request))
+                    entry.expected = event.expected
+                    chronicle.births.append(entry)
                     return
-            time = story.adopted_at
+            stay.birth = Entry(stay.adopted_at, event.session, "create", *told)
         else:
-            time = event.at_us
-        if story.owner:
-            anchors[story.owner].append([time, event.session, True, event.request, writer])
+            stay.birth = Entry(event.at_us, event.session, "create", *told)
+        chronicle.births.append(stay.birth)
+        if stay.owner:
+            enter(stay, stay.birth)
         else:
-            story.unplaced = (time, True, event.request, writer)
+            stay.unplaced, stay.unplaced_until = stay.birth, None
+
+    def over(stay, at_us, reason, writer):
+        stay.known = True
+        if stay.revived and not stay.generations:
+            return  # it has expired
+        if not stay.ended:
+            verdict.ends[reason] += 1
+        ends = stay.generations[-1].ends if stay.generations else stay.ends
+        ends += [(at_us, reason, each.id) for each in (writer, *stay.saw_deletion)]
+        stay.saw_deletion = []
+        stay.gone_us = at_us
+        stay.ended, stay.born, stay.adopted_at = True, False, None
+        # Whose it was may be told as long as its deletion is not certain.
+        if reason != "deleted":
+            stay.unplaced_until = at_us
+        elif stay.unplaced_until is None:
+            stay.unplaced_until = at_us + lateness_us
+        stay.last = stay.last if stay.last is not None else at_us
+
+    def create(stay, event, writer):
+        deleted_at, stay.deleted_at = stay.deleted_at, None
+        was_born = stay.born
+        active(stay, event, is_create=True)
+        sighted(stay, event)
+        if deleted_at is not None:
+            stay.generations[-1].gaps.append((deleted_at, event.at_us))
+            stay.born = True
+        elif not was_born:
+            born(stay, event, writer)
+        elif stay.birth is not None:
+            stay.birth.told.append((event.at_us, writer, event.request))
 
     for event, writer in history:
         expire_until(event.at_us)
-        story = stories[event.session] if event.session else Story()
+        chronicle.heard_us.setdefault(event.session, event.at_us)
+        if event.session and event.session not in stays:
+            arrive(event.session)
+        stay = stays[event.session] if event.session else Stay("")
         kind = type(event)
         if kind in {wire.LookedUp, wire.Observed}:
             verdict.lookups += 1
@@ -109,73 +271,104 @@ def judge(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one"):
             seen.add(pair)
         if kind is wire.Reused:
             verdict.reuses += 1
-            active(story, event)
+            active(stay, event)
         elif kind is wire.LookedUp and event.session:
             verdict.reuses += fresh
-            active(story, event)
+            active(stay, event)
         elif kind is wire.Attributed:
-            active(story, event)
+            active(stay, event)
         elif kind is wire.Created:
-            rewrites = story.deleted_at is not None and event.at_us - story.deleted_at <= lateness_us
-            story.deleted_at = None
-            was_born = story.born
-            unplaced, story.unplaced = story.unplaced, None
-            active(story, event)
-            story.unplaced = unplaced if story.owner is None else None
-            if rewrites:
-                story.born = True
-            elif not was_born:
-                born(story, event, writer)
+            if (
+                event.generation
+                and stay.task
+                and event.generation != stay.task
+                and not stay.ended
+                and stay.deleted_at is None
+            ):
+                over(stay, event.at_us - 1, "replaced", writer)
+            stay.task = event.generation or stay.task
+            create(stay, event, writer)
         elif kind is wire.Observed:
-            young = event.created_at_us and event.at_us - event.created_at_us < window_us
             another = sessions_per_user == "one" and any(
-                other.owner == (event.user, event.key) and not other.ended and other.last is not None
-                for name, other in stories.items()
+                other.owner == (event.user, event.key)
+                and not other.ended
+                and other.deleted_at is None
+                and other.last is not None
+                for name, other in stays.items()
                 if name != event.session
             )
-            unknown = not story.known
-            if (young and not story.born) or (unknown and another):
-                active(story, event)
-                born(story, event, writer)
-                continue
-            active(story, event)
-            if unknown:
-                verdict.adopted += 1
-                story.adopted_at = event.at_us
-                anchors[story.owner].append([event.at_us, event.session, False, event.request, writer])
-            elif fresh:
-                verdict.reuses += 1
+            unknown = not stay.known
+            is_new = not stay.born or stay.deleted_at is not None
+            if (is_young(event) and is_new and event.created_at_us > max(stay.gone_us, stay.deleted_at or 0)) or (
+                unknown and another
+            ):
+                create(stay, event, writer)
+            else:
+                active(stay, event)
+                if unknown:
+                    sighted(stay, event)
+                    verdict.adopted += 1
+                    stay.adopted_at = event.at_us
+                    told = (stay.generations[-1], event.request, [(event.at_us, writer, event.request)], event.expected)
+                    enter(stay, Entry(event.at_us, event.session, "adoption", *told))
+                elif fresh:
+                    verdict.reuses += 1
         elif kind is wire.Ended:
-            story.known = True
-            if event.reason == "deleted":
-                limit = event.at_us + lateness_us
-                if any(name == event.session and event.at_us <= time <= limit for name, time in creates):
-                    story.deleted_at = event.at_us
-                    continue
-            if not story.ended:
-                verdict.ends[event.reason] += 1
-            story.ended, story.born, story.adopted_at, story.unplaced = True, False, None, None
-            story.last = story.last if story.last is not None else event.at_us
+            if event.reason != "deleted" or stay.ended:
+                over(stay, event.at_us, event.reason, writer)
+            elif stay.deleted_at is None:
+                stay.known = True
+                explained, rewritten = explained_us(event), rewritten_us(event)
+                if explained < rewritten:
+                    stay.saw_deletion, stay.gone_us = [writer], event.at_us
+                    stay.last = stay.last if stay.last is not None else event.at_us
+                    if stay.generations:
+                        stay.generations[-1].gaps.append((event.at_us, explained))
+                elif rewritten < float("inf"):
+                    stay.deleted_at = event.at_us
+                else:
+                    over(stay, event.at_us, event.reason, writer)
+        if event.session and stay.owner and not stay.placed and stay.unplaced is None:
+            enter(stay, Entry(event.at_us, event.session, "sight", stay.generations[-1], event.request, []))
 
-    for timeline in anchors.values():
-        timeline.sort(key=lambda anchor: (anchor[0], anchor[1]))
-        for index, (time, session, is_create, request, writer) in enumerate(timeline):
-            if not is_create:
+    expire_until(until_us)
+    for timeline in timelines.values():
+        timeline.sort(key=lambda entry: (entry.at_us, entry.session))
+    return chronicle
+
+
+def duplicates(timelines, *, window_us, sessions_per_user="one"):
+    """(create, the one before it, cause) of each rapid duplicate."""
+    found = []
+    for timeline in timelines.values():
+        anchors = [entry for entry in timeline if entry.kind != "sight"]
+        for index, entry in enumerate(anchors):
+            if entry.kind != "create" or entry.is_rotation:
                 continue
-            earlier = timeline[:index]
+            earlier = anchors[:index]
             if sessions_per_user == "many":
-                earlier = [each for each in earlier if request and each[3] == request]
-            earlier = [each for each in earlier if each[2] or each[1] != session]  # its own adoption is no other
-            if earlier and time - earlier[-1][0] < window_us:
-                verdict.duplicates[cause(earlier[-1], (request, writer))] += 1
-    return verdict
+                earlier = [each for each in earlier if entry.request and each.request == entry.request]
+            # its own adoption is no other
+            earlier = [each for each in earlier if each.kind == "create" or each.session != entry.session]
+            if earlier and entry.at_us - earlier[-1].at_us < window_us:
+                found.append((entry, earlier[-1], cause(earlier[-1], entry)))
+    return found
 
 
 def cause(first, second):
-    """Why two creates met."""
-    (*_, request, writer), (other_request, other_writer) = first, second
+    """Why two creates met, by what had been told when the second was placed."""
+    (writer, request), (other_writer, other_request) = (evidence(each, second) for each in (first, second))
+    if wire.WATCH in {writer.id, other_writer.id}:
+        return "unobserved"
     if request and request == other_request:
         return "same_request"
     if writer.id == other_writer.id:
         return "same_worker"
     return "cross_worker" if writer.replica == other_writer.replica else "cross_replica"
+
+
+def evidence(entry, second):
+    """Who made it, and in which request; whoever does not only read the database knows better."""
+    placed_us = max(second.at_us, second.told[0][0], second.decided_us)
+    told = [(writer, request) for at_us, writer, request in entry.told if at_us <= placed_us]
+    return next((each for each in told if each[0].id != wire.WATCH), entry.told[0][1:])

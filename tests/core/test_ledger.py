@@ -64,7 +64,7 @@ def test_sessions_without_a_user_are_active_and_no_user_is() -> None:
 
 
 keyed = st.tuples(
-    st.sampled_from(["ann", "bob"]), st.sampled_from(["", "phone", "laptop"]), st.sampled_from(["use", "use", "end"])
+    st.sampled_from(["ann", "bob"]), st.sampled_from(["", "phone", "laptop"]), st.sampled_from(["make", "make", "end"])
 )
 
 
@@ -73,8 +73,8 @@ def test_active_users_are_those_with_a_live_session_under_any_key(steps: list[tu
     book, live = Book(), set()
     for step, (user, key, what) in enumerate(steps):
         session = f"{user}-{key}"
-        if what == "use":
-            book.reused(step, session, user, key=key)
+        if what == "make":
+            book.created(step, session, user, key=key)
             live.add((user, session))
         else:
             book.ended(step, session, user=user, key=key)

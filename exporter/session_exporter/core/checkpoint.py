@@ -124,7 +124,7 @@ def take_changes(ledger: Ledger) -> Changes:
             ledger.requests.since_us,
             ledger.waiting.all(),
             {judge.number: judge.adopting for judge in judges if judge.adopting},
-            {judge.number: judge.deleting for judge in judges if judge.deleting},
+            {judge.number: judge.people.deleting for judge in judges if judge.people.deleting},
         ),
         sessions=list(
             chain.from_iterable(_session_rows(judge.number, judge.people.changed_sessions) for judge in judges)
@@ -176,7 +176,7 @@ def restore(
             judge.people.restore(_session(session_row, judge.people.owners))
     for judge in ledger.judges.values():
         judge.adopting = dict(waiting.adopting.get(judge.number, {}))
-        judge.deleting.update(waiting.deleting.get(judge.number, {}))
+        judge.people.deleting.update(waiting.deleting.get(judge.number, {}))
         judge.timelines.sort_evidence()
     ledger.db.recent.extend(db_uses)
     ledger.watermark_us = waiting.watermark_us

@@ -42,14 +42,15 @@ def anchors_of(owner: Owner) -> tuple[Anchor, ...]:
     """The owner's anchors in order of time."""
     if owner.anchors is not None:
         return owner.anchors
-    if not owner.anchor_us:
+    if not owner.anchor_session:
         return ()
-    return (Anchor(owner.anchor_us, owner.anchor_session),)
+    is_met = not owner.anchor_us
+    return (Anchor(owner.anchor_us, owner.anchor_session, not is_met, is_met=is_met),)
 
 
 def place(owner: Owner, anchor: Anchor, rules: ScopeRules) -> Placed:
     """Put a create or an adoption on its user's timeline."""
-    if owner.anchors is None and not owner.anchor_us:
+    if owner.anchors is None and not owner.anchor_session:
         owner.anchors = (anchor,)
         return Placed(None, [])
     anchors = list(anchors_of(owner))
@@ -73,8 +74,8 @@ def upgrade(owner: Owner, at_us: int, anchor: Anchor, rules: ScopeRules) -> Plac
     """
     anchors = list(anchors_of(owner))
     for index, known in enumerate(anchors):
-        if known.session == anchor.session and known.at_us == at_us and not known.is_create:
-            created = structs.replace(known, is_create=True)
+        if known.session == anchor.session and known.at_us == at_us and not known.is_create and not known.is_met:
+            created = structs.replace(known, is_create=True, is_rotation=False)
             anchors[index] = created
             owner.anchors = tuple(anchors)
             previous, _ = _neighbours(anchors, index, created, rules)
@@ -82,16 +83,51 @@ def upgrade(owner: Owner, at_us: int, anchor: Anchor, rules: ScopeRules) -> Plac
     return place(owner, anchor, rules)
 
 
+def witness(owner: Owner, session: bytes, evidence: Evidence) -> bool:
+    """Let a worker tell of a create that only the database had told of; whether it did."""
+    anchors = list(anchors_of(owner))
+    index, known = next(
+        ((at, each) for at, each in reversed([*enumerate(anchors)]) if each.session == session), (0, None)
+    )
+    if known is None or known.evidence is None or known.evidence.worker != WATCH:
+        return False
+    anchors[index] = structs.replace(known, evidence=evidence)
+    owner.anchors = tuple(anchors)
+    return True
+
+
+def rotate(owner: Owner, session: bytes, at_us: int) -> None:
+    """Take what stands on a timeline as an adoption for a rotation."""
+    owner.anchors = tuple(
+        structs.replace(each, is_rotation=True) if (each.at_us, each.session) == (at_us, session) else each
+        for each in anchors_of(owner)
+    )
+
+
+def stands_at(owner: Owner, session: bytes, since_us: int) -> int:
+    """Where a session stands since a time that is not a create yet; 0 for nowhere."""
+    places = (
+        each.at_us
+        for each in anchors_of(owner)
+        if each.session == session and each.at_us >= since_us and not each.is_create and not each.is_met
+    )
+    return next(places, 0)
+
+
 def forget_evidence(owner: Owner, before_us: float, rules: ScopeRules) -> None:
     """Drop the evidence of an owner's anchors unless one of them is younger than `before_us`."""
     anchors = anchors_of(owner)
     if not anchors or anchors[-1].at_us >= before_us:
         return
-    if len(anchors) == 1 and anchors[0].is_create and rules.sessions_per_user == "one":
-        owner.anchor_us, owner.anchor_session = anchors[0].at_us, anchors[0].session
-        owner.anchors = None
-    else:
-        owner.anchors = tuple(structs.replace(each, evidence=None) for each in anchors)
+    if rules.sessions_per_user == "one":
+        # What was only used can be what a create took over from, but the next create comes after the newest anchor.
+        anchors = (*(each for each in anchors[:-1] if not each.is_met), anchors[-1])
+        last = anchors[0]
+        if len(anchors) == 1 and (last.is_create or last.is_met):
+            owner.anchor_us, owner.anchor_session = 0 if last.is_met else last.at_us, last.session
+            owner.anchors = None
+            return
+    owner.anchors = tuple(structs.replace(each, evidence=None) for each in anchors)
 
 
 def window_before(owner: Owner, anchor: Anchor, window_us: int) -> list[Anchor]:
@@ -159,7 +195,7 @@ def _found(
 
 def _is_own_adoption(known: Anchor, create: Anchor) -> bool:
     """A create that explains its session's adoption too late to be one with it is no duplicate of it either."""
-    return known.session == create.session and not known.is_create and create.is_create
+    return known.session == create.session and not known.is_create and not known.is_rotation and create.is_create
 
 
 def _is_duplicate(previous: Anchor | None, create: Anchor | None, window_us: int) -> int:

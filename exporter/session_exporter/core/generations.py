@@ -6,7 +6,7 @@ that arrives late is put where it belongs and only ever adds to the counts, so t
 history whatever the order of arrival.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from typing import Final, NamedTuple, TypeAlias
 
 from session_exporter.core.scopes import END_REASONS
@@ -95,6 +95,25 @@ def began_at(marks: list[Mark]) -> int:
     return generation[0][0] if generation else 0
 
 
+def end_of(marks: list[Mark], at_us: int) -> Mark | None:
+    """How the generation ended that a session was in at a time, or had been in before; None when it has not."""
+    place = bisect_right(marks, at_us, key=_time)
+    start = _first_end(marks, place)
+    return next((mark for mark in marks[start:] if mark[1] >= END), None)
+
+
+def since(marks: list[Mark], at_us: int) -> int:
+    """When the generation of a time began; 0 when it is the first."""
+    start, _ = _bounds(marks, bisect_right(marks, at_us, key=_time))
+    return marks[start][0] if 0 < start < len(marks) else 0
+
+
+def revived_at(marks: list[Mark], at_us: int) -> int:
+    """When the generation of a time, or the last before it, began with a use after expiry; 0 when it did not."""
+    generation = _generation(marks, _first_end(marks, bisect_right(marks, at_us, key=_time)))
+    return generation[0][0] if generation and generation[0][1] == SIGHT and not generation[0][2] else 0
+
+
 def adopted_at(marks: list[Mark]) -> int | None:
     """When the current generation was adopted; None when it was not."""
     generation = _generation(marks, len(marks))
@@ -115,9 +134,7 @@ def _births_revealed(marks: list[Mark], place: int) -> list[Birth]:
 
 def _ends_revealed(marks: list[Mark], place: int) -> list[Mark]:
     """Count one end on each side of a place inside a run of ends."""
-    low = high = place
-    while low > 0 and marks[low - 1][1] >= END:
-        low -= 1
+    low, high = _first_end(marks, place), place
     while high < len(marks) and marks[high][1] >= END:
         high += 1
     ends = []
@@ -141,6 +158,17 @@ def _bounds(marks: list[Mark], place: int) -> tuple[int, int]:
     while stop < len(marks) and marks[stop][1] < END:
         stop += 1
     return start, stop
+
+
+def _first_end(marks: list[Mark], place: int) -> int:
+    """Where the run of ends begins that a place follows; the place itself when it follows none."""
+    while place > 0 and marks[place - 1][1] >= END:
+        place -= 1
+    return place
+
+
+def _time(mark: Mark) -> int:
+    return mark[0]
 
 
 def _insert(marks: list[Mark], place: int, mark: Mark) -> None:

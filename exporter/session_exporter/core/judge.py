@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from session_exporter.core.continuity import Continuity
-from session_exporter.core.events import ROW, WATCH
+from session_exporter.core.deletions import Deletions
+from session_exporter.core.events import ROW
 from session_exporter.core.generations import (
     END,
     Added,
@@ -13,9 +14,10 @@ from session_exporter.core.generations import (
     add_end,
     add_sight,
     adopted_at,
+    began_at,
 )
 from session_exporter.core.isolation import is_used_by_another
-from session_exporter.core.population import KnownIds, Population, marks_of, set_marks
+from session_exporter.core.population import KnownIds, Population, is_closed, marks_of, set_marks
 from session_exporter.core.records import (
     ADOPTION_DUE,
     ATTRIBUTED,
@@ -33,6 +35,7 @@ from session_exporter.core.records import (
     ROTATION_DUE,
     STARTED,
     UNMET,
+    WAS_LOST,
     Report,
     Session,
 )
@@ -72,10 +75,10 @@ class ScopeJudge:
         self.tally = tally
         self.people = Population(number, rules, tally.totals, known)
         self.adopting: dict[bytes, int] = {}
-        self.deleting: dict[bytes, int] = {}
         self._requests = requests
         self._lateness_us = lateness_us
         self._wait = wait
+        self.deletions = Deletions(self.people, lateness_us=lateness_us, wait=wait)
         self.continuity = Continuity(self.people, tally, lateness_us=lateness_us, wait=wait)
         self.timelines = Timelines(self.people, tally, self.continuity, lateness_us=lateness_us)
         self._judgements: dict[int, Callable[[Report], None]] = {
@@ -88,7 +91,7 @@ class ScopeJudge:
             UNMET: self.continuity.unmet,
             ADOPTION_DUE: self.adoption_due,
             DELETION_DUE: self.deletion_due,
-            ROTATION_DUE: self.rotation_due,
+            ROTATION_DUE: self.timelines.rotation_due,
             REPLACEMENT_DUE: self.continuity.replacement_due,
         }
 
@@ -145,8 +148,8 @@ class ScopeJudge:
         """A create with evidence: counts unless its generation has been counted already."""
         session = self.people.meet(report.session, report.at_us)
         self._restart(session, report)
-        rewritten = self._rewrites(session, report)
-        self._attribute(session, report, anchor=False)
+        rewritten = self.deletions.is_rewrite(session, report.at_us)
+        is_known_now = self._attribute(session, report)
         self._active(session, report.at_us)
         session.flags |= KNOWN
         births, ends = self._add_create(session, report.at_us)
@@ -156,17 +159,22 @@ class ScopeJudge:
                     session.flags |= STARTED
                     session.started_us = birth.at_us
                 self._born(session, birth, report)
+        if not births:
+            self.timelines.witness(session, report.evidence)
+        if is_known_now and (rewritten or not births):
+            self._attributed(session, report)
         self._ended(session, ends)
 
     def observed(self, report: Report) -> None:
         """A sighting: a create when the result says so or the user has another session, else a reuse or adoption."""
         session = self.people.meet(report.session, report.at_us)
         unknown = not session.flags & KNOWN
-        if is_made(self.people, session, report, unknown=unknown, deleting=self.deleting):
+        if is_made(self.people, session, report, unknown=unknown):
             self.created(report)
             return
         self._restart(session, report)
-        self._attribute(session, report)
+        if self._attribute(session, report):
+            self._attributed(session, report)
         self._active(session, report.at_us)
         session.flags |= KNOWN
         if unknown:
@@ -178,22 +186,19 @@ class ScopeJudge:
         """An end; a deletion waits, because an insert of the same id soon after makes it a rewrite."""
         session = self.people.meet(report.session, report.at_us, revive=False)
         session.flags |= KNOWN
-        if report.evidence.worker == WATCH:
-            session.with_past().unseen_end_us = report.at_us
-        if report.reason == "deleted":
-            self.deleting[session.id] = report.at_us
-            session.ended_us = max(session.ended_us, report.at_us)
-            self.people.refresh(session)
-            due_us = report.at_us + self._lateness_us
-            self._wait(Report(due_us, report.session, DELETION_DUE, self.number, created_at_us=report.at_us))
+        self.deletions.see(session, report)
+        if report.reason == "deleted" and not is_closed(session):
+            self.deletions.add(session, report.at_us)
         else:
+            self.deletions.explain(session)
             self._end(session, report.at_us, report.reason)
 
     def used(self, report: Report) -> None:
         """Work went on with a session, or its user became known."""
         session = self.people.meet(report.session, report.at_us)
         session.flags |= KNOWN
-        self._attribute(session, report)
+        if self._attribute(session, report):
+            self._attributed(session, report)
         self._active(session, report.at_us)
 
     def adoption_due(self, report: Report) -> None:
@@ -204,26 +209,17 @@ class ScopeJudge:
 
     def deletion_due(self, report: Report) -> None:
         """No insert followed the deletion in time: the session ended then."""
-        at_us = report.created_at_us
-        if self.deleting.get(report.session) == at_us:
-            del self.deleting[report.session]
+        if self.deletions.is_certain(report):
+            at_us = report.created_at_us
             self._end(self.people.meet(report.session, at_us, revive=False), at_us, "deleted")
-
-    def rotation_due(self, due: Report) -> None:
-        """Place a create, now that it is certain whether the session that its request expected was ended."""
-        is_rotation = self.continuity.is_rotation(due.other)
-        session = self.people.sessions.get(due.session)
-        if session is not None and due.owner:
-            birth = Birth(due.created_at_us, due.adopted)
-            self.timelines.create(session, birth, due.evidence, is_rotation=is_rotation)
-        elif is_rotation:
-            self.tally.rotation(due.created_at_us, due.session, due.user)
 
     def expire(self, now_us: int) -> None:
         """Let sessions leave that have been idle for too long at `now_us`; the live ones among them end."""
         for session in self.people.idle.due(now_us):
             if session.flags & LIVE:
                 self._expired(session)
+            elif (deleted_us := self.people.deleting.pop(session.id, None)) is not None:
+                self._end(session, deleted_us, "deleted")
             self.people.leave(session, ended=True)
 
     def forget_changes(self) -> None:
@@ -255,44 +251,37 @@ class ScopeJudge:
         marks = marks_of(session)
         added = add_create(marks, at_us, self._lateness_us)
         set_marks(session, marks)
+        self.people.refresh(session)
         return added
-
-    def _rewrites(self, session: Session, report: Report) -> bool:
-        deleted_us = self.deleting.get(report.session)
-        if deleted_us is None or not 0 <= report.at_us - deleted_us <= self._lateness_us:
-            return False
-        del self.deleting[session.id]
-        session.ended_us = min(session.ended_us, deleted_us - 1)
-        return True
 
     def _born(self, session: Session, birth: Birth, report: Report) -> None:
         if birth.adopted:
             self.adopting.pop(session.id, None)
-        session.flags &= ~LOST
+        was_lost = WAS_LOST if session.flags & LOST else 0
+        session.flags = session.flags & ~(LOST | WAS_LOST) | was_lost
         self.tally.create(birth.at_us, session.id, session.user, report.evidence)
-        if session.owner is None:
-            session.with_past().evidence = report.evidence
-        if report.other and self.continuity.is_pending(report.other):
-            self.continuity.await_rotation(session, birth.at_us, report, adopted=birth.adopted)
-        else:
-            is_rotation = bool(report.other) and self.continuity.is_rotation(report.other)
-            self.timelines.create(session, birth, report.evidence, is_rotation=is_rotation)
+        self.timelines.create(session, birth, report.evidence, report.other)
 
-    def _attribute(self, session: Session, report: Report, *, anchor: bool = True) -> None:
+    def _attribute(self, session: Session, report: Report) -> bool:
+        """Give a session its user, when that has not been known; whether it is known now."""
         if is_used_by_another(session, report.user):
             self.people.change(session)
             self.tally.violation(report, "session_of_two_users", session.user, b"")
         if session.owner is not None or not report.owner:
+            return False
+        self.people.give(session, self.people.owner(report.owner, report.user))
+        return True
+
+    def _attributed(self, session: Session, report: Report) -> None:
+        """Place what was made or adopted before its user was known."""
+        owner = session.owner
+        if owner is None:
             return
-        owner = self.people.owner(report.owner, report.user)
-        self.people.give(session, owner)
         adopted_us = None if session.flags & BORN else adopted_at(marks_of(session))
         started_us = session.started_us if session.flags & STARTED else adopted_us
         evidence = report.evidence
         if session.past is not None and session.past.evidence is not None:
             evidence, session.past.evidence = session.past.evidence, None
-        if not anchor:
-            return
         if started_us is None:
             self.continuity.meet(owner, session, report.at_us)
             return
@@ -302,7 +291,7 @@ class ScopeJudge:
 
     def _restart(self, session: Session, report: Report) -> None:
         """End the session that was kept under this id before, when its `restart_on` columns held something else."""
-        if not report.version or report.at_us < session.last_us:
+        if not report.version or report.at_us < began_at(marks_of(session)):  # late, and of a generation before
             return
         past = session.with_past()
         if is_changed(past, report) and session.flags & LIVE:

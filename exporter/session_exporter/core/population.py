@@ -38,6 +38,9 @@ class Population:
         rules: How the scope is judged.
         totals: Where live sessions and users are counted.
         known: The long memory for ids.
+
+    Attributes:
+        deleting: When sessions were deleted of which it is not certain yet that they are not being rewritten.
     """
 
     def __init__(self, number: int, rules: ScopeRules, totals: ScopeTotals, known: KnownIds) -> None:
@@ -51,6 +54,7 @@ class Population:
         self.changed_owners: dict[bytes, Owner] = {}
         self.left_sessions: dict[bytes, Known] = {}
         self.left_owners: set[bytes] = set()
+        self.deleting: dict[bytes, int] = {}
         self._known = known
         self._live_keyed: dict[bytes, int] = {}
 
@@ -72,6 +76,10 @@ class Population:
             self.idle.add(session)
             self.change(session)
         return session
+
+    def remembers(self, identifier: bytes) -> bool:
+        """Whether a session that is not in the ledger has been there."""
+        return identifier in self.left_sessions or self._known.find(self.number, identifier) is not None
 
     def owner(self, identifier: bytes, user: bytes) -> Owner:
         """The owner of this id, known or new."""
@@ -99,9 +107,13 @@ class Population:
         session.last_us = max(at_us, session.last_us)
         self.refresh(session)
 
+    def is_over(self, session: Session) -> bool:
+        """Whether a session has ended and has not been created again, whoever uses it all the same."""
+        return is_closed(session) or session.id in self.deleting
+
     def refresh(self, session: Session) -> None:
-        """Bring the count of live sessions and users up to date with a session's times."""
-        live = session.last_us > session.ended_us
+        """Bring the count of live sessions and users up to date with what is known of a session."""
+        live = not self.is_over(session)
         if live != bool(session.flags & LIVE):
             session.flags ^= LIVE
             step = 1 if live else -1
@@ -170,6 +182,11 @@ def marks_of(session: Session) -> list[Mark]:
     if session.marks is not None:
         return list(session.marks)
     return [(session.started_us, CREATE, True)] if session.flags & BORN else []
+
+
+def is_closed(session: Session) -> bool:
+    """Whether a session's newest generation has ended; a deletion counts only once it is certain."""
+    return bool(session.marks and session.marks[-1][1] >= END)
 
 
 def set_marks(session: Session, marks: list[Mark]) -> None:

@@ -32,6 +32,12 @@ KNOWN: Final = 4  # seen by a judged event, or remembered: a sighting of it is a
 STARTED: Final = 8  # `started_us` is when its current generation began
 DIRTY: Final = 16  # differs from its row in the state
 LOST: Final = 32  # the loss of its current generation has been counted
+WAS_LOST: Final = 64  # and that of the one before
+
+# Whether a create is a rotation, as long as nobody knows whose it is.
+NO_ROTATION: Final = 0
+PERHAPS_ROTATION: Final = 1  # the session that its request expected, and found, may still be ended
+ROTATION: Final = 2
 
 
 class Evidence(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -55,6 +61,7 @@ class Anchor(msgspec.Struct, frozen=True, array_like=True, gc=False):
         request: Digest of the request; what `many` scopes compare.
         evidence: None once the window has passed.
         is_met: Nothing to be too close to at all: a session that was first seen when it was used.
+        is_rotation: A create that is a rotation, or may be one.
     """
 
     at_us: int
@@ -63,6 +70,7 @@ class Anchor(msgspec.Struct, frozen=True, array_like=True, gc=False):
     request: bytes = b""
     evidence: Evidence | None = None
     is_met: bool = False
+    is_rotation: bool = False
 
 
 class Owner(msgspec.Struct, eq=False, gc=False):
@@ -118,16 +126,18 @@ class Past(msgspec.Struct, eq=False, gc=False):
         marks: Creates, sightings and ends in order of time; None for a session that was created once.
         evidence: Of a create whose user is not known yet.
         version: Digest of what the scope's `restart_on` columns held; empty when they are not known.
-        unseen_end_us: The last end that nobody told but the database; 0 for none.
+        unseen_us: The last two ends that nobody told but the database.
         others: Digests of users it was used by, besides its own.
+        rotates: Of a create whose user is not known yet: whether it is a rotation.
     """
 
     ended_us: int = 0
     marks: tuple[tuple[int, int, bool], ...] | None = None
     evidence: Evidence | None = None
     version: bytes = b""
-    unseen_end_us: int = 0
+    unseen_us: tuple[int, ...] = ()
     others: tuple[bytes, ...] = ()
+    rotates: int = NO_ROTATION
 
 
 class Session(msgspec.Struct, eq=False, gc=False):
@@ -137,8 +147,8 @@ class Session(msgspec.Struct, eq=False, gc=False):
         id: Its digest.
         owner: Its user; None while not known.
         started_us: When its current generation began, when STARTED says so.
-        last_us: Last activity; it is live while this is later than its end and it has not been idle for too long.
-        flags: LIVE, BORN, KNOWN, STARTED, DIRTY, LOST.
+        last_us: Last activity; a session that has ended may be used all the same.
+        flags: LIVE, BORN, KNOWN, STARTED, DIRTY, LOST, WAS_LOST.
         past: None for the plain session: created once, at `started_us`, or only met.
     """
 
@@ -201,7 +211,6 @@ class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
         version: Digest of what the scope's `restart_on` columns hold; empty when they are not known.
         other: Digest of another session: the one that the request of a create had expected and found; the one that a
             request used instead of what it expected; the one that may have been replaced.
-        adopted: Of the deadline of a rotation: the session had been adopted before its create.
     """
 
     at_us: int
@@ -217,12 +226,13 @@ class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
     origin: int = 0
     version: bytes = b""
     other: bytes = b""
-    adopted: bool = False
 
-    def order(self) -> tuple[int, bytes, int, str, bytes]:
+    def order(self) -> tuple[int, bool, bytes, int, str, bytes]:
         """The order of judgement: event time, session id, kind; the rest only makes ties the same everywhere.
 
-        A deletion comes first: one transaction that deletes a row and inserts it again has one time.
+        A deadline comes after all events of its time. A deletion comes first: one transaction that deletes a row and
+        inserts it again has one time.
         """
         kind = 0 if self.reason == "deleted" else self.kind
-        return (self.at_us, self.session, kind, self.evidence.worker, self.evidence.request)
+        is_deadline = kind >= ADOPTION_DUE
+        return (self.at_us, is_deadline, self.session, kind, self.evidence.worker, self.evidence.request)

@@ -1,14 +1,12 @@
 """Whether a session that was seen came into existence just then."""
 
-from collections.abc import Container
-
 from session_exporter.core.events import RESULT, ROW
 from session_exporter.core.generations import has_ended
 from session_exporter.core.population import Population
 from session_exporter.core.records import BORN, LIVE, Past, Report, Session
 
 
-def is_made(people: Population, session: Session, report: Report, *, unknown: bool, deleting: Container[bytes]) -> bool:
+def is_made(people: Population, session: Session, report: Report, *, unknown: bool) -> bool:
     """Whether what was observed came into existence just then.
 
     Args:
@@ -16,12 +14,14 @@ def is_made(people: Population, session: Session, report: Report, *, unknown: bo
         session: What was observed.
         report: The observation.
         unknown: The session was not known before.
-        deleting: Sessions that were deleted a moment ago.
     """
     if report.origin == RESULT:
-        return _looks_created(people, session, report) or (unknown and _has_another(people, report.owner, session))
+        is_there = bool(session.flags & BORN) and session.id not in people.deleting
+        if not is_there and _looks_created(people, session, report):
+            return True
+        return unknown and _has_another(people, report.owner, session)
     # A statement wrote it: what had been deleted or ended before is there again, or is another one.
-    if session.id in deleting or (session.past is not None and is_changed(session.past, report)):
+    if session.id in people.deleting or (session.past is not None and is_changed(session.past, report)):
         return True
     if unknown:
         return report.origin == ROW or _has_another(people, report.owner, session)
@@ -35,7 +35,7 @@ def is_changed(past: Past, report: Report) -> bool:
 
 def _looks_created(people: Population, session: Session, report: Report) -> bool:
     created_us = report.created_at_us
-    if not created_us or session.flags & BORN:
+    if not created_us:
         return False
     return report.at_us - created_us < people.rules.duplicate_window_us and created_us > session.ended_us
 

@@ -6,9 +6,19 @@ from typing import Final
 
 from session_exporter.core import duplicates
 from session_exporter.core.continuity import Continuity
+from session_exporter.core.events import WATCH
 from session_exporter.core.generations import Birth
 from session_exporter.core.population import Population
-from session_exporter.core.records import Anchor, Evidence, Owner, Session
+from session_exporter.core.records import (
+    NO_ROTATION,
+    PERHAPS_ROTATION,
+    ROTATION,
+    Anchor,
+    Evidence,
+    Owner,
+    Report,
+    Session,
+)
 from session_exporter.core.tally import Tally
 
 # At most this many creates keep their evidence in memory, at some 250 bytes each.
@@ -38,19 +48,24 @@ class Timelines:
         self._continuity = continuity
         self._evidence_us = people.rules.duplicate_window_us + lateness_us + EVIDENCE_SLACK_US
 
-    def create(self, session: Session, birth: Birth, evidence: Evidence, *, is_rotation: bool) -> None:
-        """Place a create, unless nobody knows whose it is, and see what it took the place of."""
+    def create(self, session: Session, birth: Birth, evidence: Evidence, expected: bytes) -> None:
+        """Place a create, unless nobody knows whose it is.
+
+        What may be a rotation stands there as one until it is certain that it is none.
+        """
         owner, at_us = session.owner, birth.at_us
-        before = self._continuity.predecessor(owner, at_us, session.id) if owner is not None else b""
-        is_rotation = is_rotation or self._continuity.is_rotated(before, at_us)
-        if is_rotation:
+        rotates = self._continuity.rotates(expected, at_us)
+        if rotates == ROTATION:
             self._tally.rotation(at_us, session.id, session.user)
-        if owner is None or (is_rotation and birth.adopted):  # an adoption is where a rotation would be
-            return
-        anchor = Anchor(at_us, session.id, not is_rotation, evidence.request, evidence)
-        is_duplicate = self._place(owner, anchor, at_us if birth.adopted else None)
-        if not is_rotation and not is_duplicate:
-            self._continuity.took_over(before, session, at_us, evidence)
+        elif rotates == PERHAPS_ROTATION:
+            self._continuity.await_rotation(session, at_us, evidence, expected)
+        if owner is None:
+            past = session.with_past()
+            past.evidence, past.rotates = evidence, rotates
+        elif rotates == NO_ROTATION:
+            self._judge(owner, session, at_us, evidence, stands=birth.adopted)
+        else:
+            self._rotate(owner, session, at_us, evidence, stands=birth.adopted)
 
     def adoption(self, owner: Owner, session: Session, at_us: int, evidence: Evidence) -> None:
         """Place an adoption."""
@@ -58,10 +73,40 @@ class Timelines:
 
     def attribution(self, owner: Owner, session: Session, at_us: int, evidence: Evidence, *, is_create: bool) -> None:
         """Place a create or an adoption whose user has become known, at the time of that when it is later."""
-        before = self._continuity.predecessor(owner, at_us, session.id)
-        is_duplicate = self._place(owner, Anchor(at_us, session.id, is_create, evidence.request, evidence))
-        if is_create and not is_duplicate:
-            self._continuity.took_over(before, session, at_us, evidence)
+        if is_create and (session.past is None or session.past.rotates == NO_ROTATION):
+            self._judge(owner, session, at_us, evidence)
+        elif is_create:
+            self._rotate(owner, session, at_us, evidence)
+        else:
+            self.adoption(owner, session, at_us, evidence)
+
+    def witness(self, session: Session, evidence: Evidence) -> None:
+        """Take the evidence of a further report of a create, when only the database had told of it so far."""
+        if evidence.worker == WATCH:
+            return
+        owner, past = session.owner, session.past
+        if owner is not None and duplicates.witness(owner, session.id, evidence):
+            self._people.change_owner(owner)
+        elif past is not None and past.evidence is not None and past.evidence.worker == WATCH:
+            past.evidence = evidence
+            self._people.change(session)
+
+    def rotation_due(self, due: Report) -> None:
+        """Decide whether a create is a rotation, now that it is certain whether what it expected was ended."""
+        session = self._people.sessions.get(due.session)
+        is_rotation = self._continuity.is_rotation(due.other, due.created_at_us)
+        if is_rotation:
+            user = due.user if session is None else session.user
+            self._tally.rotation(due.created_at_us, due.session, user)
+        if session is None:
+            return
+        if session.owner is None:
+            session.with_past().rotates = ROTATION if is_rotation else NO_ROTATION
+            self._people.change(session)
+        elif not is_rotation:
+            stands_us = duplicates.stands_at(session.owner, session.id, due.created_at_us)
+            if stands_us:
+                self._judge(session.owner, session, stands_us, due.evidence, stands=True, now_us=due.at_us)
 
     def keep_evidence(self, owner: Owner, at_us: int, watermark_us: int) -> None:
         """Keep the evidence of a restored owner's anchors, the last at `at_us`, for as long as it can be needed."""
@@ -81,12 +126,38 @@ class Timelines:
             at_us, owner = waiting.popleft()
             duplicates.forget_evidence(owner, before_us if at_us < before_us else inf, self._rules)
 
-    def _place(self, owner: Owner, anchor: Anchor, adopted_us: int | None = None) -> bool:
-        """Put an anchor on its user's timeline; whether it is a rapid duplicate."""
-        if adopted_us is None:
-            placed = duplicates.place(owner, anchor, self._rules)
+    def _judge(
+        self,
+        owner: Owner,
+        session: Session,
+        at_us: int,
+        evidence: Evidence,
+        *,
+        stands: bool = False,
+        now_us: int = 0,
+    ) -> None:
+        """See what a create took the place of; it may stand there already, as an adoption or a possible rotation."""
+        before = self._continuity.predecessor(owner, session, at_us)
+        if self._continuity.is_rotated(before, session, at_us):
+            self._tally.rotation(at_us, session.id, session.user)
+            self._rotate(owner, session, at_us, evidence, stands=stands)
+        elif not self._place(owner, Anchor(at_us, session.id, True, evidence.request, evidence), stands=stands):
+            self._continuity.took_over(before, session, at_us, evidence, now_us=max(now_us, at_us))
+
+    def _rotate(self, owner: Owner, session: Session, at_us: int, evidence: Evidence, *, stands: bool = False) -> None:
+        """Have a create stand as a rotation."""
+        if stands:
+            duplicates.rotate(owner, session.id, at_us)
+            self._people.change_owner(owner)
         else:
-            placed = duplicates.upgrade(owner, adopted_us, anchor, self._rules)
+            self._place(owner, Anchor(at_us, session.id, False, evidence.request, evidence, is_rotation=True))
+
+    def _place(self, owner: Owner, anchor: Anchor, *, stands: bool = False) -> bool:
+        """Put an anchor on its user's timeline; whether it is a rapid duplicate."""
+        if stands:
+            placed = duplicates.upgrade(owner, anchor.at_us, anchor, self._rules)
+        else:
+            placed = duplicates.place(owner, anchor, self._rules)
         self.with_evidence.append((anchor.at_us, owner))
         self._people.change_owner(owner)
         if placed.previous is not None and anchor.is_create:

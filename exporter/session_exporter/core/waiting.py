@@ -9,7 +9,7 @@ from session_exporter.core.records import Report
 # At the default lateness some eight steps wait unsorted at any time.
 STEP_US: Final = 250_000
 
-Entry: TypeAlias = tuple[tuple[int, bytes, int, str, bytes], int, Report]
+Entry: TypeAlias = tuple[tuple[int, bool, bytes, int, str, bytes], int, Report]
 
 
 class WaitingReports:
