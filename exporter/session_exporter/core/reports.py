@@ -6,11 +6,13 @@ from msgspec import structs
 
 from session_exporter.core import events as wire
 from session_exporter.core.pseudonyms import Pseudonyms
-from session_exporter.core.records import Evidence, Report
+from session_exporter.core.records import LOOKED_UP, Evidence, Report
 from session_exporter.core.scopes import END_REASONS
 
 # Different call sites that are shared; more than any application has.
 SITES_MAX: Final = 4096
+
+_MADE: Final = (wire.Created, wire.Observed)
 
 
 class Reports:
@@ -43,7 +45,9 @@ class Reports:
         sites = self._shared(getattr(event, "sites", ()))
         evidence = Evidence(request, event.trace, writer.id, writer.replica, writer.pid, sites)
         report = Report(event.at_us, self._session(event.session, place), kind, scope, owner, user, evidence)
-        if isinstance(event, wire.Created | wire.Observed):
+        if kind == LOOKED_UP:  # as most are that get here
+            return report
+        if isinstance(event, _MADE):
             return self._made(report, event, place)
         if isinstance(event, wire.Ended):
             return structs.replace(report, reason=event.reason if event.reason in END_REASONS else "other")
