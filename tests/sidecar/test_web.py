@@ -276,3 +276,20 @@ def test_hostile_bytes_leave_the_server_running(long_lived: Any, raw: bytes) -> 
     assert not received.startswith((b"HTTP/1.1 500", b"HTTP/1.0 500"))
     assert long_lived.request("/metrics").status == 200
     assert long_lived.service.asked.count(("quit", None)) == 0
+
+
+@pytest.mark.parametrize(
+    ("raw", "fault"),
+    [
+        (b"GET /api/v1/incidents?user=somebody\x01 HTTP/1.1\r\nHost: a\r\n\r\n", "InvalidURLError"),
+        (b"GET /api/v1/incidents?user=somebody HTTP/x\r\nHost: a\r\n\r\n", "BadStatusLine"),
+        (b"GET /api/v1/incidents?user=somebody" + b"y" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", "LineTooLong"),
+    ],
+)
+def test_a_request_that_is_no_http_is_logged_without_the_user_it_names(
+    long_lived: Any, caplog: pytest.LogCaptureFixture, raw: bytes, fault: str
+) -> None:
+    long_lived.runner.run(long_lived.send(raw))
+    (record,) = caplog.records
+    assert (record.levelname, vars(record)["fault"], record.exc_info) == ("ERROR", fault, None)
+    assert "somebody" not in caplog.text

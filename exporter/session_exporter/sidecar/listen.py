@@ -2,14 +2,17 @@
 
 import asyncio
 import errno
+import logging
 import re
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.log import server_logger
 
 from session_exporter.errors import ListenError
 
@@ -79,7 +82,11 @@ class Server:
         async with AsyncExitStack() as stack:
             listeners = [stack.enter_context(await _bind(address)) for address in self._addresses]
             runner = web.AppRunner(
-                self._app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S, keepalive_timeout=KEEPALIVE_TIMEOUT_S
+                self._app,
+                access_log=None,
+                logger=_Reticent(server_logger, {}),
+                shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+                keepalive_timeout=KEEPALIVE_TIMEOUT_S,
             )
             stack.push_async_callback(runner.cleanup)
             await runner.setup()
@@ -97,6 +104,16 @@ class Server:
     async def close(self) -> None:
         """Stop listening, let requests under way finish for a few seconds, and clean up; more than once is fine."""
         await self._stack.aclose()
+
+
+class _Reticent(logging.LoggerAdapter[logging.Logger]):
+    """Names what is wrong with a request that is no HTTP, without its lines: they may hold the id of a user."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        fault = kwargs.get("exc_info")
+        if isinstance(fault, HttpProcessingError):
+            kwargs = {**kwargs, "exc_info": None, "extra": {"fault": type(fault).__name__}}
+        return msg, kwargs
 
 
 async def _bind(address: Address) -> socket.socket:
