@@ -276,6 +276,13 @@ def test_the_error_before_an_incident_is_the_latest_of_its_request_trace_or_user
     assert diary.told(diary.incident(5, request="r1"))["db_error"]["call_sites"] == list(SITES)
 
 
+def test_an_error_in_a_trace_is_of_the_request_that_the_trace_stands_for(diary: Diary) -> None:
+    diary.add(wire.Conflicted, 1, trace=TRACE, user="eve")
+    diary.add(wire.Conflicted, 2, trace=TRACE, user="eve", writer=NEIGHBOUR)
+    request = f"{TRACE.hex()}@{WORKER.id}"
+    assert error_of(diary, diary.incident(5, users=(), request=request)) == ("conflicted", "unique index", 4000.0)
+
+
 def test_an_error_counts_within_the_duplicate_window_and_not_after_the_incident(diary: Diary) -> None:
     diary.add(wire.Conflicted, 10)
     assert error_of(diary, diary.incident(9.9)) is None

@@ -27,6 +27,7 @@ class EventBatch(msgspec.Struct, gc=False):
         users: Of each event, the hash of its user's digest, 0 for none; empty until somebody looks for users.
         sessions: Likewise.
         troubles: Which events are errors.
+        requests: Of each error, the hash of what its request is called, 0 for none.
     """
 
     number: int
@@ -35,6 +36,7 @@ class EventBatch(msgspec.Struct, gc=False):
     users: Index = array("q")
     sessions: Index = array("q")
     troubles: tuple[int, ...] = ()
+    requests: Index = array("q")
 
     def index(self, hashes: "Hashes", recollection: Recollection) -> None:
         """Find out whose events they are, unless that is known."""
@@ -43,6 +45,8 @@ class EventBatch(msgspec.Struct, gc=False):
         self.troubles = tuple(
             index for index, event in enumerate(self.events) if type(event) in TROUBLESOME and is_trouble(event)
         )
+        labels = [recollection.request_label(self.events[index], self.writer) for index in self.troubles]
+        self.requests = array("q", map(hash, labels))
         self.users, self.sessions = _hashed(self.events, hashes, recollection)
 
     def forget_index(self) -> None:

@@ -76,13 +76,18 @@ class Recollection:
             for event in events
         ]
 
+    def request_label(self, event: "wire.Event | Remembered", writer: wire.Writer) -> str:
+        """What the request of an event is called; `""` when it is not known."""
+        names = self._names
+        if isinstance(event, Remembered):
+            return names.label("r", event.evidence.request)
+        return names.label("r", names.digest(_request_text(event, writer)))
+
     def of(self, event: wire.Event, writer: wire.Writer) -> Remembered:
         """What is remembered of an event."""
         names = self._names
         declared = event.scope in self._scopes
-        request = names[event.request]
-        if not request and event.trace:
-            request = names[f"{event.trace.hex()}@{writer.id}"]
+        request = names[_request_text(event, writer)]
         sites = getattr(event, "sites", ())
         return Remembered(
             event.at_us,
@@ -194,9 +199,19 @@ def is_trouble(event: wire.Event | Remembered) -> bool:
     return isinstance(event, wire.Conflicted | wire.CreateFailed)
 
 
+def trace_of(event: wire.Event | Remembered) -> bytes:
+    """The trace of an event; empty for none."""
+    return event.evidence.trace if isinstance(event, Remembered) else event.trace
+
+
 def is_noise(event: wire.Event | Remembered) -> bool:
     """Whether an event tells nobody anything: a use of a database session without errors, the ids of a request."""
     return isinstance(event, wire.Identified) or (isinstance(event, wire.DbSession) and not event.errors)
+
+
+def _request_text(event: wire.Event, writer: wire.Writer) -> str:
+    """What the digest of an event's request is made of; a trace stands for one within a worker."""
+    return event.request or (f"{event.trace.hex()}@{writer.id}" if event.trace else "")
 
 
 def _of(words: Collection[str], word: str) -> str:

@@ -8,14 +8,14 @@ One thread at a time may call.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from session_exporter.core.batches import EventBatch, EventBatches, Hashes, Index
 from session_exporter.core.events import Event, Writer
 from session_exporter.core.incidents import Incident
 from session_exporter.core.pseudonyms import Pseudonyms
-from session_exporter.core.recollection import Recollection, Remembered, is_noise
+from session_exporter.core.recollection import Recollection, Remembered, is_noise, trace_of
 from session_exporter.core.scopes import Limits, ScopeRules
 from session_exporter.core.vicinity import Errors, NearEvent, Vicinity
 
@@ -88,7 +88,7 @@ class Trail:
             _collect(batch, batch.sessions, vicinity.sessions)
         vicinity.sort()
         self._add_timelines(vicinity)
-        self._add_errors(Errors(self._names, self._windows_us))
+        self._add_errors(Errors(self._names, self._windows_us, self._wanted))
         self._wanted.clear()
 
     def forget(self, now_us: int) -> None:
@@ -137,11 +137,9 @@ class Trail:
             incident.detail["timeline"] = [told[order] for order in orders]
 
     def _add_errors(self, errors: Errors) -> None:
-        begin_us, end_us = errors.span_us(self._wanted)
         for batch in self._batches:
-            for index in batch.troubles:
-                if begin_us <= batch.events[index].at_us <= end_us:
-                    errors.add(batch.number + index, self._remembered(batch.events[index], batch.writer))
+            for index in _troubles_near(batch, errors):
+                errors.add(batch.number + index, self._remembered(batch.events[index], batch.writer))
         errors.sort()
         for incident in self._wanted:
             error = errors.before(incident)
@@ -150,6 +148,17 @@ class Trail:
 
     def _remembered(self, event: Event | Remembered, writer: Writer) -> Remembered:
         return event if isinstance(event, Remembered) else self._recollection.of(event, writer)
+
+
+def _troubles_near(batch: EventBatch, errors: Errors) -> Iterator[int]:
+    """Which errors of a batch have to do with any incident: when a database is down, there are as many as events."""
+    begin_us, end_us = errors.span_us
+    for index, request in zip(batch.troubles, batch.requests, strict=True):
+        event = batch.events[index]
+        if begin_us <= event.at_us <= end_us and (
+            request in errors.requests or batch.users[index] in errors.users or trace_of(event) in errors.traces
+        ):
+            yield index
 
 
 def _collect(batch: EventBatch, hashes: Index, wanted: dict[int, list[NearEvent]]) -> None:

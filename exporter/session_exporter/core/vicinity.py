@@ -1,7 +1,7 @@
 """What happened around incidents: collected in one pass over the events, then chosen for each incident."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeAlias
 
@@ -82,17 +82,23 @@ class Errors:
     Args:
         names: For the labels of requests.
         windows_us: By scope, for how long before an incident an error counts; microseconds.
+        incidents: All that are waiting to be told; at least one.
+
+    Attributes:
+        span_us: From when to when an error can have come before any of the incidents.
+        users: Hashes of the digests of their users.
+        requests: Hashes of what their requests are called.
+        traces: Their traces.
     """
 
-    def __init__(self, names: Pseudonyms, windows_us: Mapping[str, int]) -> None:
+    def __init__(self, names: Pseudonyms, windows_us: Mapping[str, int], incidents: Collection[Incident]) -> None:
         self._names = names
         self._windows_us = windows_us
         self._by_mark: dict[int | str, list[tuple[int, int, Remembered]]] = {}
-
-    def span_us(self, incidents: Iterable[Incident]) -> tuple[int, int]:
-        """From when to when an error can have come before any of the incidents."""
-        spans = [(self._begin_us(each), each.at_us) for each in incidents]
-        return min(begin_us for begin_us, _ in spans), max(end_us for _, end_us in spans)
+        self.span_us = min(map(self._begin_us, incidents)), max(each.at_us for each in incidents)
+        self.users = {hash(user) for each in incidents for user in each.users if user}
+        self.requests = {hash(text) for each in incidents for text in _texts(each, "request")}
+        self.traces = {bytes.fromhex(text) for each in incidents for text in _texts(each, "trace")}
 
     def add(self, order: int, event: Remembered) -> None:
         """Collect the error that is of this order among all events."""
@@ -138,7 +144,11 @@ def around(events: NearEvents, at_us: int, count: int) -> NearEvents:
 
 def _marks(incident: Incident) -> set[int | str]:
     """What tells the requests, traces and users of an incident: labels, hexadecimal texts, and hashes of digests."""
+    texts = [*_texts(incident, "request"), *_texts(incident, "trace")]
+    return {*texts, *(hash(user) for user in incident.users if user)}
+
+
+def _texts(incident: Incident, name: str) -> list[str]:
+    """What an incident, and each create that it tells, say by a name."""
     detail = incident.detail
-    places = [detail, *detail.get("creates", ())]
-    texts = {each.get(name, "") for each in places for name in ("request", "trace")}
-    return {*(text for text in texts if text), *(hash(user) for user in incident.users if user)}
+    return [text for each in (detail, *detail.get("creates", ())) if (text := each.get(name, ""))]
