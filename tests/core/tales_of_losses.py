@@ -178,3 +178,24 @@ def the_application_reports_the_loss_of_a_session_that_ended(book: Book) -> str:
     book.ended(29, "a", "escalated", "ann", request="q2")
     book.context_lost(30, "a", "", request="q3", sites=(HANDLER,), writer=NEIGHBOUR)
     return LOSS
+
+
+@tale
+def the_application_reports_a_loss_after_a_race_of_one_request(book: Book) -> str:
+    for at_s, caller in ((1.0, PIPELINE), (1.004, HANDLER)):
+        book.looked_up(at_s, request="q1", sites=by(caller))
+    for at_s, session, caller in ((1.03, "a", PIPELINE), (1.041, "b", HANDLER)):
+        book.created(at_s, session, request="q1", sites=by(caller, line=47))
+    book.looked_up(2, "b", request="q2", sites=by(HANDLER), writer=NEIGHBOUR)
+    book.context_lost(2.1, "a", "b", request="q2", sites=(HANDLER,), writer=NEIGHBOUR)
+    return LOSS
+
+
+@tale
+def the_application_reports_a_loss_after_a_race_of_two_workers(book: Book) -> str:
+    book.looked_up(1, request="q1", sites=by(PIPELINE))
+    book.looked_up(1.03, request="q2", sites=by(HANDLER), writer=NEIGHBOUR)
+    book.created(1.0434, "a", request="q1", sites=by(PIPELINE, line=47))
+    book.created(1.1596, "b", request="q2", sites=by(HANDLER, line=47), writer=NEIGHBOUR)
+    book.context_lost(2.1, "b", "a", request="q3", sites=(HANDLER,))
+    return LOSS

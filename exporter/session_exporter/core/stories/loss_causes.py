@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from session_exporter.core.stories.advice import Explanation, advise
 from session_exporter.core.stories.dossier import Dossier
-from session_exporter.core.stories.duplicate_causes import about_writer
+from session_exporter.core.stories.duplicate_causes import about_writer, explain_duplicate
 from session_exporter.core.stories.losses import Loss, by, when
 from session_exporter.core.stories.races import Pair, relation_of
 from session_exporter.core.stories.steps import Step
@@ -191,7 +191,28 @@ def _reported(loss: Loss) -> Explanation:
     cause = f"{loss.who} reported{loss.dossier.at(here)} that it expected {loss.e} and {got}"
     if clue := _ended(loss, here):
         return Explanation(f"{cause}; {clue.finding}.", [clue.advice])
+    if race := _race(loss):
+        told = race.cause[0].lower() + race.cause[1:]
+        return Explanation(f"{cause}; the two are of one race: {told}", race.advice, decided=race.decided)
     return Explanation(f"{cause}; no event says why.", [advise("expect")], decided=False)
+
+
+def _race(loss: Loss) -> Explanation | None:
+    """What made both sessions, where neither create could know of the other."""
+    dossier = loss.dossier
+    sides = [
+        [each for each in dossier.of_session(side) if each.kind == "created"] for side in (loss.expected, loss.actual)
+    ]
+    if not all(sides) or loss.expected == loss.actual:
+        return None
+    pair = Pair(dossier, *sorted((side[-1] for side in sides), key=lambda step: step.at_us))
+    if pair.are_one_work and pair.first.request:
+        cause = "same_request"
+    elif relation_of(pair).name == "early":
+        cause = "same_worker" if pair.first.process == pair.second.process else "cross_worker"
+    else:
+        return None
+    return explain_duplicate(replace(dossier, creates=(pair.first, pair.second), texts={"cause": cause}))
 
 
 def _unknown(loss: Loss) -> Explanation:
