@@ -66,6 +66,12 @@ def test_the_list_ends_with_what_to_type_next(server: Any, documents: Any) -> No
     assert text.endswith(f"\n\nThe whole story of one: view-metrics explain --url {server.url} l-77\n")
 
 
+def test_that_there_are_none_of_those_chosen_is_not_taken_for_none_at_all(server: Any) -> None:
+    server.incidents()
+    text = told(run("incidents", "--url", server.url, "--reason", "replaced"))
+    assert text == "No such incidents in the last 1d\n"
+
+
 def test_every_kind_can_be_chosen(server: Any) -> None:
     server.incidents()
     for kind in ("rapid_duplicate_create", "context_loss", "isolation_violation", "invalid_id"):
@@ -118,7 +124,7 @@ def test_a_user_without_incidents_is_told_so(server: Any) -> None:
 def test_a_story_is_that_of_an_incident_or_of_a_user(arguments: list[str]) -> None:
     result = run("explain", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "expected the ID of an incident, or --user ID" in result.stderr
+    assert "expected either the ID of an incident (view-metrics incidents lists them) or --user ID" in result.stderr
 
 
 def test_without_sidecar_and_state_nothing_can_be_told(dead_url: str, tmp_path: Path) -> None:

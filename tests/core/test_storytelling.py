@@ -15,8 +15,7 @@ from tales import document_of
 from tales_of_all import TALES
 
 from session_exporter.core.stories.aliases import Aliases
-from session_exporter.core.stories.chronicle import COLUMNS
-from session_exporter.core.storytelling import tell_story
+from session_exporter.core.storytelling import COLUMNS, tell_story
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -47,6 +46,13 @@ def test_the_explanation_of_the_interface_has_ids_where_the_story_has_short_name
     cause = document["explanation"]["cause"]
     assert not set(re.findall(r"\w+", cause)) & {"A", "B", "C", "r1", "r2", "r3", "w1", "w2", "u1", "u2"}
     assert document["explanation"]["decided"] == ("(the evidence does not decide)" not in tell_story(document))
+
+
+@pytest.mark.parametrize("name", TALES)
+def test_a_narrow_terminal_breaks_nothing_but_call_sites(name: str) -> None:
+    wide, narrow = (tell_story(document_of(name), columns=columns) for columns in (COLUMNS, 60))
+    assert all(len(line) <= 60 or ".py:" in line for line in narrow.partition("\n\nTimeline")[0].splitlines()[1:])
+    assert sorted(narrow.split()) == sorted(wide.split())
 
 
 # Documents of another version, of another program, or of somebody who means harm.

@@ -2,6 +2,8 @@
 
 import json
 import shlex
+import shutil
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -27,9 +29,10 @@ from session_exporter.cli.stories import brief, stories
 from session_exporter.core.incidents import INCIDENT_KINDS
 from session_exporter.core.plaintext import inert
 from session_exporter.core.scopes import CAUSES, LOSS_REASONS, VIOLATIONS
-from session_exporter.core.storytelling import tell_story
+from session_exporter.core.storytelling import COLUMNS, tell_story
 
 CANDIDATES_SHOWN: Final = 20
+COLUMNS_MIN: Final = 40
 _BETWEEN: Final = "\n\n" + "-" * 70 + "\n\n"
 
 
@@ -45,8 +48,9 @@ _BETWEEN: Final = "\n\n" + "-" * 70 + "\n\n"
 )
 @click.pass_context
 def incidents(ctx: click.Context, /, *, limit: int, is_followed: bool, interval: float, **options: Any) -> None:
-    """Tell of each incident of the last day, newest first, with its call sites.
+    """List incidents with their call sites.
 
+    Those of the last day, the newest first.
     Exit code 0 when it could be asked, also when there was none; 2 otherwise.
     """
     filters = {name: options.pop(name) for name in ("kind", "cause", "reason")}
@@ -64,7 +68,8 @@ def incidents(ctx: click.Context, /, *, limit: int, is_followed: bool, interval:
         elif found:
             emit(f"{stories(answer.document)}\n\nThe whole story of one: {_next(asked, found[0].id)}")
         else:
-            emit(f"No incidents in the last {window_text(question.since_s)}")
+            such = "such " if any(filters.values()) or asked.scope else ""
+            emit(f"No {such}incidents in the last {window_text(question.since_s)}")
 
 
 @click.command()
@@ -74,13 +79,13 @@ def incidents(ctx: click.Context, /, *, limit: int, is_followed: bool, interval:
 @click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=20, show_default=True, help="The newest so many.")
 @click.pass_context
 def explain(ctx: click.Context, /, *, identifier: str | None, user: str | None, limit: int, **shared: Any) -> None:
-    """Tell the whole story of an incident: what led to it, why it happened, and what to change.
+    """Tell why an incident happened, and what to change.
 
-    ID is that of the incident, or its beginning. Exit code 0 when it was told; 2 when there is no such incident, or
-    nobody to ask.
+    ID is that of the incident, or its beginning, however long ago it was: view-metrics incidents lists them. With
+    --user: all of the last day. Exit code 0 when it was told; 2 when there is no such incident, or nobody to ask.
     """
     if (identifier is None) == (user is None):
-        raise click.UsageError("expected the ID of an incident, or --user ID")
+        raise click.UsageError("expected either the ID of an incident (view-metrics incidents lists them) or --user ID")
     asked = Asked(**shared).over(ctx.obj)
     if identifier is not None:
         answer = asked.source().incidents(question_of(asked, DAY_S, id=identifier, limit=CANDIDATES_SHOWN))
@@ -127,15 +132,26 @@ def _tell(asked: Asked, found: list[dict[str, Any]], *, one: bool) -> None:
     if asked.as_json:
         emit(json.dumps(found[0] if one else {"incidents": found}, indent=2))
     elif found:
-        emit(_BETWEEN.join(map(tell_story, found)))
+        columns = _columns()
+        emit(_BETWEEN.join(tell_story(each, columns=columns) for each in found))
     else:
         emit(f"No incidents of this user in the last {window_text(question_of(asked, DAY_S).since_s)}")
 
 
-def _next(asked: Asked, identifier: str) -> str:
+def _columns() -> int:
+    """How wide a story may be: no wider than the terminal, where there is one."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return COLUMNS
+    return max(COLUMNS_MIN, min(COLUMNS, shutil.get_terminal_size().columns))
+
+
+def explaining(asked: Asked, identifier: str) -> list[str]:
     """What to type to be told all of an incident."""
-    source = replace(asked, scope=None).arguments()
-    return inert(shlex.join(["view-metrics", "explain", *source, identifier]), 2000)
+    return ["view-metrics", "explain", *replace(asked, scope=None).arguments(), identifier]
+
+
+def _next(asked: Asked, identifier: str) -> str:
+    return inert(shlex.join(explaining(asked, identifier)), 2000)
 
 
 def _remark(note: str) -> None:

@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from session_exporter.core.explanations import explain_dossier
 from session_exporter.core.stories.aliases import Aliases
-from session_exporter.core.stories.chronicle import COLUMNS, chronicle
+from session_exporter.core.stories.chronicle import chronicle
 from session_exporter.core.stories.dossier import Dossier, read_dossier
 from session_exporter.core.stories.wording import gap_text, moment_text
 
+COLUMNS: Final = 100
 _TITLES: Final = {
     "rapid_duplicate_create": "rapid duplicate create",
     "context_loss": "lost context",
@@ -19,25 +20,27 @@ _TITLES: Final = {
 }
 
 
-def tell_story(document: Mapping[str, Any]) -> str:
+def tell_story(document: Mapping[str, Any], *, columns: int = COLUMNS) -> str:
     """Write the story of one incident.
 
     Args:
         document: As `/api/v1/incidents` has it, with its timeline; what is missing or makes no sense is not known.
+        columns: How wide lines may be, from 40.
 
     Returns:
-        Lines of at most 100 characters, unless a call site is too long for that; nothing in them can harm a terminal.
+        Lines of at most `columns` characters, unless a call site is too long for that; nothing in them can harm
+        a terminal.
     """
     aliases = Aliases()
     dossier = replace(read_dossier(document), names=aliases)
-    events = chronicle(dossier, aliases)  # first, so that names are given in the order of time
+    events = chronicle(dossier, aliases, columns - 2)  # first, so that names are given in the order of time
     explanation = explain_dossier(dossier)
     decided = explanation.decided
     head = _section(_headline(dossier), _facts(dossier))
     sections = {
-        "Cause" if decided else "Cause (the evidence does not decide)": _wrapped(explanation.cause),
+        "Cause" if decided else "Cause (the evidence does not decide)": _wrapped(explanation.cause, columns),
         "What to change" if decided else "What to do": [
-            line for each in explanation.advice for line in _wrapped(each, "- ")
+            line for each in explanation.advice for line in _wrapped(each, columns, "- ")
         ],
         "Timeline (UTC, ms before and after the incident)": [*events, *_missing(document)],
         "Names": aliases.legend(),
@@ -76,10 +79,10 @@ def _missing(document: Mapping[str, Any]) -> list[str]:
     return [] if document.get("timeline") else ["Other events were not kept."]
 
 
-def _wrapped(text: str, bullet: str = "") -> list[str]:
+def _wrapped(text: str, columns: int, bullet: str = "") -> list[str]:
     return wrap(
         text,
-        COLUMNS - 2,
+        columns - 2,
         initial_indent=bullet,
         subsequent_indent=" " * len(bullet),
         break_long_words=False,

@@ -10,7 +10,6 @@ from session_exporter.core.stories.dossier import Dossier
 from session_exporter.core.stories.steps import Step
 from session_exporter.core.stories.wording import clock_text, deciding_depth
 
-COLUMNS: Final = 100
 _MS_US: Final = 1000
 # The events that are what an incident is about.
 _OWN_KINDS: Final = {
@@ -28,8 +27,11 @@ class _Row(NamedTuple):
     sites: Sequence[str]
 
 
-def chronicle(dossier: Dossier, aliases: Aliases) -> list[str]:
-    """Write the events around an incident, oldest first; its own moment is marked with `>`."""
+def chronicle(dossier: Dossier, aliases: Aliases, columns: int) -> list[str]:
+    """Write the events around an incident, oldest first; its own moment is marked with `>`.
+
+    Call sites stand beside the events where `columns` characters are enough for that.
+    """
     moment = _moment(dossier)
     steps = dossier.steps if moment in dossier.steps else _in_place(dossier.steps, moment)
     frames = _frames_told(steps)
@@ -45,7 +47,7 @@ def chronicle(dossier: Dossier, aliases: Aliases) -> list[str]:
         )
         for step in steps
     ]
-    return _written(rows)
+    return _written(rows, columns)
 
 
 def _columns(step: Step, dossier: Dossier, aliases: Aliases) -> tuple[str, ...]:
@@ -98,14 +100,14 @@ def _offset(step: Step, dossier: Dossier) -> str:
     return f"{offset_us / _MS_US:+.1f}" if offset_us else "0.0"
 
 
-def _written(rows: Sequence[_Row]) -> list[str]:
+def _written(rows: Sequence[_Row], columns: int) -> list[str]:
     """Align the columns, leaving out the empty ones; call sites follow where there is room, else stand below."""
     widths = [max(map(len, cells)) for cells in zip(*(row.cells for row in rows), strict=True)]
     starts = [_start(row, widths) for row in rows]
     width = max(map(len, starts), default=0) + 2
     longest = max((len(site) for row in rows for site in _sites(row)), default=0)
     indent = sum(widths[:3]) + 7
-    if width + longest + 2 <= COLUMNS:
+    if width + longest <= columns:
         return [line for row, start in zip(rows, starts, strict=True) for line in _beside(start, _sites(row), width)]
     return [
         line
