@@ -87,6 +87,24 @@ def test_an_unhealthy_window_names_each_problem_and_what_to_type_next(documents:
     assert report(documents.unhealthy(), source=["--url", "http://web-1:9897"]) == UNHEALTHY
 
 
+def test_what_to_type_next_begins_with_the_newest_incident_and_names_redundant_lookups(documents: Any) -> None:
+    document = documents.unhealthy()
+    document["total"]["redundant_lookups"] = 4
+    text = report(document, newest=["view-metrics", "explain", "d-1f3a9c0b2e"])
+    assert text.partition("Look next:\n")[2].splitlines() == [
+        "  view-metrics explain d-1f3a9c0b2e  # the newest: why, and what to change",
+        "  view-metrics incidents --since 1h  # each with its call sites",
+        "  view-metrics lookups --since 1h    # lookups that requests could spare",
+        "  view-metrics --watch --since 1h    # minute by minute: when did it begin?",
+    ]
+
+
+def test_redundant_lookups_of_a_healthy_window_call_for_nothing(documents: Any) -> None:
+    document = documents.healthy()
+    document["total"]["redundant_lookups"] = 4
+    assert report(document) == HEALTHY
+
+
 def test_a_window_without_traffic_says_that_it_cannot_tell(documents: Any) -> None:
     assert report(documents.unknown()) == UNKNOWN
 

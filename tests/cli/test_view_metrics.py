@@ -141,6 +141,19 @@ def test_the_process_exits_with_the_judgement(server: Any, documents: Any, name:
     assert (done.returncode, done.stderr) == (code, b"")
 
 
+def test_an_unhealthy_judgement_names_the_command_that_explains_the_newest_incident(
+    server: Any, documents: Any
+) -> None:
+    server.summary(documents.unhealthy())
+    server.incidents(documents.duplicate())
+    result = run("--url", server.url, "--scope", "conversation")
+    assert f"  view-metrics explain --url {server.url} d-1f3a9c0b2e " in result.stdout
+    assert server.asked[1] == "/api/v1/incidents?since=1h&scope=conversation&limit=1"
+    server.give("/api/v1/incidents", {"error": "busy"}, 503)
+    result = run("--url", server.url)
+    assert (result.exit_code, result.stderr, "explain" in result.stdout) == (1, "", False)
+
+
 @pytest.mark.parametrize(
     "locale", [{"LANG": "C"}, {"LC_ALL": "C"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0"}, {"PYTHONIOENCODING": "ascii"}]
 )

@@ -15,13 +15,16 @@ SHAPES_MAX: Final = 3
 _WORDED: Final = ("rapid duplicate", "context loss", "reuse ratio", "create rate", "creation rate")
 
 
-def report(document: Mapping[str, Any], *, marks: Marks = EMOJI, source: Sequence[str] = ()) -> str:
+def report(
+    document: Mapping[str, Any], *, marks: Marks = EMOJI, source: Sequence[str] = (), newest: Sequence[str] = ()
+) -> str:
     """Write a summary document as the report that people read.
 
     Args:
         document: As `/api/v1/summary` answers.
         marks: What the terminal can show.
         source: The arguments that say where the document came from, repeated in the commands to type next.
+        newest: The arguments of the command that explains the newest incident; empty when there is none.
 
     Returns:
         Lines, without a newline at the end.
@@ -32,7 +35,7 @@ def report(document: Mapping[str, Any], *, marks: Marks = EMOJI, source: Sequenc
     summary = summary_of(document)
     blocks = [_heading(), total_lines(summary.total), _scope_table(summary)]
     blocks.append(["Health Status:", *(f"  {line}" for line in health_lines(summary, marks))])
-    blocks.extend((_look_next(summary, source), _notes(summary)))
+    blocks.extend((_look_next(_steps(summary, source, newest)), _notes(summary)))
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
@@ -190,21 +193,25 @@ def _split(counts: Mapping[str, int]) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def _look_next(summary: Summary, source: Sequence[str]) -> list[str]:
-    steps = [(inert(shlex.join(command)), reason) for command, reason in _steps(summary, source)]
-    width = max((len(command) for command, _ in steps), default=0)
-    lines = [f"  {command:<{width}}  # {reason}" for command, reason in steps]
+def _look_next(steps: Iterable[tuple[Sequence[str], str]]) -> list[str]:
+    commands = [(inert(shlex.join(command)), reason) for command, reason in steps]
+    width = max((len(command) for command, _ in commands), default=0)
+    lines = [f"  {command:<{width}}  # {reason}" for command, reason in commands]
     return ["Look next:", *lines] if lines else []
 
 
-def _steps(summary: Summary, source: Sequence[str]) -> Iterable[tuple[list[str], str]]:
+def _steps(summary: Summary, source: Sequence[str], newest: Sequence[str]) -> Iterable[tuple[Sequence[str], str]]:
     window = window_text(summary.window_seconds)
     if summary.healthy is None:
         yield ["session-exporter", "tail"], "are events recorded at all?"
         yield ["view-metrics", "--since", _longer(summary.window_seconds), *source], "was there any before?"
     elif not summary.healthy:
+        if newest:
+            yield newest, "the newest: why, and what to change"
         if _has_incidents(summary.total):
             yield ["view-metrics", "incidents", "--since", window, *source], "each with its call sites"
+        if summary.total.redundant_lookups:
+            yield ["view-metrics", "lookups", "--since", window, *source], "lookups that requests could spare"
         yield ["view-metrics", "--watch", "--since", window, *source], "minute by minute: when did it begin?"
 
 

@@ -133,7 +133,9 @@ def serve(
     "--import", "import_calls", is_flag=True, help="Import the application's modules, and find its functions."
 )
 def check_config(*, file: Path, import_calls: bool) -> None:
-    """Check a configuration file and print what it means, defaults included, and what would be hooked.
+    """Check a configuration file and print what it means.
+
+    The defaults are included, and what would be hooked.
 
     Exit code 2 when the file is wrong; with --import also when a function that it names is missing, or has no such
     parameter.
@@ -167,10 +169,10 @@ def tail(
     state_directory: Path | None,
     config_file: Path | None,
 ) -> None:
-    """Print what the application's workers record: does the instrumentation work?
+    """Print what the application's workers record.
 
-    One line an event: time (UTC), kind, scope, session, user, then what else is known: request, trace, worker
-    (pid@replica), the application's nearest call site. "-" is what is not known.
+    Does the instrumentation work? One line an event: time (UTC), kind, scope, session, user, then what else is known:
+    request, trace, worker (pid@replica), the application's nearest call site. "-" is what is not known.
 
     With --judged, one line a verdict: create, reuse, adopted, attributed, lookup, redundant_lookup, end,
     rapid_duplicate_create, context_loss, rotation, stale_expected, conflict, create_failure, violation, invalid_id,
@@ -201,7 +203,7 @@ def tail(
 @click.option("--config.file", "config_file", type=_FILE, required=True, envvar="SESSION_EXPORTER_CONFIG_FILE")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(*, config_file: Path, command: tuple[str, ...]) -> None:
-    """Run a Python program with the hooks that the configuration asks for, in all its processes.
+    """Run a Python program with the hooks of a configuration.
 
     The command becomes the program: the process id, the signals and the exit code are its own. Its forks and every
     Python program that it starts have the hooks as well, in other virtual environments if this package is installed
@@ -222,10 +224,15 @@ def run(*, config_file: Path, command: tuple[str, ...]) -> None:
 @main.command()
 @click.option("--fixed", is_flag=True, help="Run the application with its race repaired.")
 @click.option("--serve", "keep_serving", is_flag=True, help="Keep application and sidecar running until Ctrl-C.")
-@click.option("--seconds", type=click.FloatRange(1.0, 600.0), default=4.0, show_default=True)
+@click.option(
+    "--seconds", type=click.FloatRange(1.0, 600.0), default=4.0, show_default=True, help="How long its users chat."
+)
 @click.option("--web.listen-address", "listen", help="HOST:PORT of the sidecar [default: a free port of 127.0.0.1].")
 def demo(*, fixed: bool, keep_serving: bool, seconds: float, listen: str | None) -> None:
-    """Run a small chat application that has the race in it, beside a sidecar, and show what is found."""
+    """Show the race, in a small chat application.
+
+    It is run beside a sidecar. Exit code 0 when all was found as promised.
+    """
     try:
         from session_exporter.demo.run import run_demo  # noqa: PLC0415 - an extra
     except ImportError as error:

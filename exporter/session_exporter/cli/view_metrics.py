@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import click
@@ -26,11 +27,11 @@ from session_exporter.cli.asking import (
     read_interval,
     shared_options,
 )
-from session_exporter.cli.incident_commands import explain, incidents
+from session_exporter.cli.incident_commands import explain, explaining, incidents
 from session_exporter.cli.lookups import lookup_report
 from session_exporter.cli.plain import inert_lines
 from session_exporter.cli.report import report
-from session_exporter.cli.watch import CANNOT_TELL, NEWEST, Reading, View, look, watch
+from session_exporter.cli.watch import CANNOT_TELL, NEWEST, Reading, View, look, newest_of, watch
 from session_exporter.errors import SessionExporterError
 
 # What a shell reports of a process that SIGINT ended: 128 + 2.
@@ -81,7 +82,12 @@ main.add_command(explain)
 
 
 def _judged(asked: Asked) -> int:
-    view = View(look(asked.source(), question_of(asked, HOUR_S), newest=0))
+    source, question = asked.source(), question_of(asked, HOUR_S)
+    reading = look(source, question, newest=0)
+    if reading.summary.healthy is False and not asked.as_json:
+        with suppress(SessionExporterError):  # a hint, without which the judgement stands
+            reading = replace(reading, incidents=newest_of(source, question, 1))
+    view = View(reading)
     with suppress(BrokenPipeError):
         _show(view, asked, indent=2)
     return view.exit_code
@@ -100,7 +106,8 @@ def _show(view: View, asked: Asked, *, indent: int | None = None) -> None:
 def _text(reading: Reading, asked: Asked, indent: int | None) -> str:
     if asked.as_json:
         return json.dumps(reading.document, indent=indent)
-    return report(reading.document, marks=marks(), source=asked.arguments())
+    newest = [explaining(asked, each.id) for each in reading.incidents[:1]]
+    return report(reading.document, marks=marks(), source=asked.arguments(), newest=newest[0] if newest else ())
 
 
 def _watched(asked: Asked, interval_s: float) -> int:
@@ -141,9 +148,10 @@ def _printer(asked: Asked) -> Callable[[View], None]:
 @click.option("--limit", type=click.IntRange(1, LIMIT_MAX), default=10, show_default=True, help="So many places each.")
 @click.pass_context
 def lookups(ctx: click.Context, /, *, limit: int, **shared: Any) -> None:
-    """Rank the places that look a session up again in a request that has it: the race, before it bites.
+    """Rank the places that look a session up again.
 
-    Compares the last hour with the one before. Exit code 0 when it could be asked; 2 otherwise.
+    Lookups in a request that has its session already are the race before it bites. Compares the last hour with the
+    one before. Exit code 0 when it could be asked; 2 otherwise.
     """
     asked = Asked(**shared).over(ctx.obj)
     answer = asked.source().lookups(question_of(asked, HOUR_S, limit=limit))

@@ -54,8 +54,12 @@ def look(source: DocumentSource, question: Question, *, newest: int = NEWEST) ->
     reading = Reading(answer.document, summary_of(answer.document), origin=answer.origin, note=answer.note)
     if newest == 0:
         return reading
-    incidents = incidents_of(source.incidents(replace(question, limit=newest)).document)
-    return replace(reading, incidents=tuple(incidents[:newest]))
+    return replace(reading, incidents=newest_of(source, question, newest))
+
+
+def newest_of(source: DocumentSource, question: Question, count: int) -> tuple[ShownIncident, ...]:
+    """Ask for the `count` newest incidents; raises as `incidents` does."""
+    return tuple(incidents_of(source.incidents(replace(question, limit=count)).document)[:count])
 
 
 def watch(
