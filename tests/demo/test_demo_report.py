@@ -142,3 +142,12 @@ def test_rows_less_than_the_window_after_another_of_their_user_are_duplicates(tm
     truth = read_truth(path)
     assert truth.scopes[CONVERSATION] == Counts(creates=5, duplicates=2, ended=0)
     assert truth.orphans == 5
+
+
+def test_a_story_is_shown_until_it_happened() -> None:
+    story = "d-1: twice\n\nTimeline\n    found\n      a.py:1\n  > created A\n      a.py:2\n      from b.py:3"
+    names = "\n\nNames\n  A  session"
+    shown = findings(replace(RACY, incident=f"{story}\n    found B\n      a.py:1{names}\n  B  session"))
+    assert f"\n\n{story}\n    ...{names}\n\nWhere" in shown
+    for whole in (story, story + names, "no timeline"):
+        assert f"\n\n{whole}\n\nWhere" in findings(replace(RACY, incident=whole))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Final
 
 from session_exporter.demo.findings import Claims, Truth
@@ -44,9 +45,22 @@ def findings(outcome: Outcome) -> str:
     """Write everything for people."""
     parts = [_seen(outcome), _counted(outcome), f"What view-metrics shows\n\n{outcome.judgement}"]
     if outcome.incident:
-        parts.append(f"One of the incidents, as view-metrics explains it\n\n{outcome.incident}")
+        parts.append(f"One of the incidents, as view-metrics explains it\n\n{_until_it_happened(outcome.incident)}")
     parts.append(f"Where sessions are looked up: view-metrics lookups --scope conversation\n\n{outcome.lookups}")
     return "\n\n".join(parts)
+
+
+def _until_it_happened(story: str) -> str:
+    """A story without what came after the incident: here that is the same again and again."""
+    before, marker, after = story.partition("\n  > ")
+    timeline, _, names = after.partition("\n\n")
+    own, *others = timeline.splitlines() or [""]
+    sites = list(takewhile(lambda line: line.startswith(" " * 6), others))
+    if len(sites) == len(others):
+        return story
+    told = "\n".join([before + marker + own, *sites])
+    legend = [line for line in names.splitlines() if line[:2] != "  " or f" {line.split()[0]}" in told]
+    return "\n".join([told, "    ...", "", *legend])
 
 
 def _seen(outcome: Outcome) -> str:

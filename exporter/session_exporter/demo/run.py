@@ -21,11 +21,17 @@ from session_exporter.errors import PeerError, SessionExporterError
 
 # What a shell reports of a process that SIGINT ended: 128 + 2.
 INTERRUPTED: Final = 130
-_NEXT_WHEN_RACY: Final = (
-    "Next: --fixed repairs the race; --serve keeps application and sidecar running, to look around."
-)
-_NEXT_WHEN_FIXED: Final = "Next: --serve keeps application and sidecar running, to look around."
+_NEXT_WHEN_RACY: Final = "Next: make demo ARGS=--fixed repairs the race; ARGS=--serve keeps it running, to look around."
+_NEXT_WHEN_FIXED: Final = "Next: make demo ARGS=--serve keeps the racy one running, to look around."
 _ANY_PORT: Final = "127.0.0.1:0"
+_BESIDE: Final = """Type in another terminal:
+
+  view-metrics --url {url}
+  view-metrics incidents --follow --url {url}
+  view-metrics explain --user round1-01 --url {url}
+  view-metrics lookups --url {url}
+  session-exporter tail --follow --journal.directory {journal}
+"""
 # With --serve: a handful of new people at a time, each with a message a second.
 _LIGHT: Final = Plan(users=10, messages=30, seconds=30.0)
 
@@ -109,7 +115,7 @@ class Demo:
     async def serve(self, home: Home) -> int:
         """Keep everything running until this is cancelled."""
         async with sidecar(home, self.listen) as sidecar_url, self._application(home, sidecar_url) as application:
-            self.say("Light traffic, until Ctrl-C.")
+            self.say(f"Light traffic, until Ctrl-C. {_BESIDE.format(url=sidecar_url, journal=home.journal)}")
             number = 0
             while True:
                 number += 1
