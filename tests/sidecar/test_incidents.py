@@ -15,7 +15,7 @@ from session_exporter.config import PrivacySettings
 from session_exporter.core import events as wire
 from session_exporter.core.documents import iso
 from session_exporter.core.pseudonyms import Pseudonyms
-from session_exporter.core.scopes import Limits
+from session_exporter.core.scopes import Limits, ScopeRules
 from session_exporter.errors import StateError
 from session_exporter.sidecar.incidents import Wanted, read_incidents, user_label
 from session_exporter.sidecar.schema import DATABASE_NAME
@@ -63,6 +63,20 @@ def test_incidents_come_newest_first_and_can_be_chosen(sidecar: Sidecar) -> None
     assert sidecar.incidents(scope="chat") == everything
     with pytest.raises(KeyError, match="nobody"):
         sidecar.incidents(scope="nobody")
+
+
+def test_scopes_that_share_ids_have_incidents_of_their_own_at_one_time(sidecar: Sidecar) -> None:
+    sidecar.config = replace(CHAT, scopes={name: ScopeRules(name) for name in ("chat", "run")})
+    for scope in ("chat", "run"):
+        sidecar.created(0, "s1", scope=scope)
+        sidecar.created(1, "s2", scope=scope)
+        sidecar.tell(wire.ContextLost, 2, expected="s1", actual="s2", scope=scope)
+        sidecar.reused(3, "s2", "bob", scope=scope)
+    sidecar.cycle(60)
+    for kind in ("rapid_duplicate_create", "context_loss", "isolation_violation"):
+        found = sidecar.incidents(kind=kind)
+        assert {each["scope"] for each in found} == {"chat", "run"}
+        assert len({each["id"] for each in found}) == 2
 
 
 def test_an_incident_has_the_form_that_is_promised(sidecar: Sidecar) -> None:

@@ -54,7 +54,7 @@ def duplicate_incident(duplicate: Duplicate, owner: Owner, scope: str, window_us
         "creates": [_told(each, names) for each in chain],
     }
     return Incident(
-        _identity(b"d", create.at_us, create.session, owner.id),
+        _identity("d", scope, create.at_us, create.session, owner.id),
         "rapid_duplicate_create",
         create.at_us,
         scope,
@@ -78,7 +78,7 @@ def loss_incident(
     }
     if report.kind == UNMET:
         detail |= {"missed": MISSES.get(report.origin, ""), "shared": not report.first}
-    identity = _identity(b"l", report.at_us, expected + actual, report.user)
+    identity = _identity("l", scope, report.at_us, expected + actual, report.user)
     return Incident(identity, "context_loss", report.at_us, scope, detail, (report.user,), (expected, actual))
 
 
@@ -95,7 +95,7 @@ def violation_incident(
         "other_request": names.label("r", other_request),
         **_place(report.evidence, names),
     }
-    identity = _identity(b"v", report.at_us, report.session, kind.encode() + report.evidence.request)
+    identity = _identity("v", scope, report.at_us, report.session, kind.encode() + report.evidence.request)
     users = (report.user, other_user)
     return Incident(identity, "isolation_violation", report.at_us, scope, detail, users, (report.session,))
 
@@ -129,7 +129,7 @@ def invalid_id_incident(report: Report, scope: str, odd: OddId, names: Pseudonym
         "session": names.label("s", report.session),
         **_place(report.evidence, names),
     }
-    identity = _identity(b"i", report.at_us, odd.digest, f"{odd.kind}/{scope}".encode())
+    identity = _identity("i", scope, report.at_us, odd.digest, odd.kind.encode())
     users, sessions = ((each,) if each else () for each in (report.user, report.session))
     return Incident(identity, "invalid_id", report.at_us, scope, detail, users, sessions)
 
@@ -154,6 +154,7 @@ def _place(evidence: Evidence, names: Pseudonyms) -> dict[str, Any]:
     }
 
 
-def _identity(kind: bytes, at_us: int, session: bytes, owner: bytes) -> str:
-    digest = blake2b(b"%b/%d/%b/%b" % (kind, at_us, session, owner), digest_size=5).hexdigest()
-    return f"{kind.decode()}-{digest}"
+def _identity(kind: str, scope: str, at_us: int, about: bytes, whose: bytes) -> str:
+    """Scopes may share ids, and one commit of a database may bring the same id to several, at one time."""
+    text = b"%b/%b/%d/%b/%b" % (kind.encode(), scope.encode(), at_us, about, whose)
+    return f"{kind}-{blake2b(text, digest_size=5).hexdigest()}"
