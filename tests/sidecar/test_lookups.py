@@ -294,6 +294,9 @@ def test_an_hour_keeps_the_places_that_matter_most(state: State, directory: Path
     assert rows(directory, "SELECT sum(lookups) FROM lookups") == [(5 * PLACES_KEPT + 5 * HOUR_ROWS_MAX // 2,)]
     named = {place for (place,) in rows(directory, "SELECT place FROM lookups WHERE first > 0")}
     assert named == {each.place for each in hot}
+    # Of those that are not told apart any more, no call sites are left behind.
+    (kept,), (used,) = (rows(directory, f"SELECT count(*) FROM {table}")[0] for table in ("places", "lookups"))
+    assert kept <= used
 
 
 def test_hours_are_forgotten_as_minutes_are_and_call_sites_with_the_last_of_them(state: State, directory: Path) -> None:

@@ -56,8 +56,12 @@ def forget(connection: sqlite3.Connection, before_us: int) -> None:
     newest = "SELECT hour FROM lookups ORDER BY hour DESC LIMIT 1 OFFSET ?"
     gone += connection.execute(f"DELETE FROM lookups WHERE hour < ({newest})", (ROWS_MAX,)).rowcount  # noqa: S608 - stands above
     if gone:
-        used = "SELECT place FROM lookups UNION SELECT first FROM lookups"
-        connection.execute(f"DELETE FROM places WHERE number NOT IN ({used})")  # noqa: S608 - stands above
+        _forget_unused(connection)
+
+
+def _forget_unused(connection: sqlite3.Connection) -> None:
+    used = "SELECT place FROM lookups UNION SELECT first FROM lookups"
+    connection.execute(f"DELETE FROM places WHERE number NOT IN ({used})")  # noqa: S608 - stands above
 
 
 def _encoded(sites: Sites) -> str:
@@ -76,6 +80,8 @@ def _fold(connection: sqlite3.Connection, hour: int, scope: str) -> None:
     connection.executemany(
         "INSERT INTO lookups VALUES (?, ?, ?, ?, ?)", ((hour, scope, *pair, lookups) for pair, lookups in less.items())
     )
+    # Code that is made as it runs has other call sites every time.
+    _forget_unused(connection)
 
 
 def read_lookups(
