@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -9,9 +10,10 @@ import pytest
 from ledgers import nonzero
 from sidecars import Sidecar, killed_in
 
-from session_exporter.config import Config, parse
+from session_exporter.config import Config, PrivacySettings, parse
 from session_exporter.core import events as wire
 from session_exporter.core.scopes import ScopeRules
+from session_exporter.core.tally import SAMPLES_PER_SHAPE
 from session_exporter.sidecar.compliance import ids_of
 from session_exporter.sidecar.records import ExporterState
 from session_exporter.sidecar.state import State
@@ -88,6 +90,19 @@ def test_the_rules_of_a_state_are_those_that_were_configured(sidecar: Sidecar) -
         exporter = state.exporter()
     assert exporter is not None
     assert CONFIG.scopes["chat"] in exporter.rules
+
+
+def test_when_ids_are_written_anew_evidence_of_the_same_shapes_is_kept_again(sidecar: Sidecar) -> None:
+    for at_s in range(9):
+        sidecar.tell(wire.Identified, at_s, thread=f"bad-{at_s}")
+    shapes = sidecar.chat(LATER_S).id_shapes
+    assert (shapes["thread/invalid/text(5)"], len(sidecar.alarms)) == (9, SAMPLES_PER_SHAPE + 1)
+    sidecar.engine.reload(replace(CONFIG, privacy=PrivacySettings(show_ids=True)))
+    assert sidecar.incidents() == []
+    sidecar.tell(wire.Identified, LATER_S, thread="bad-1")
+    shapes = sidecar.chat(2 * LATER_S).id_shapes
+    assert shapes["thread/invalid/text(5)"] == 10
+    assert [each["sample"] for each in sidecar.incidents(id="i-") if each["id_kind"] == "thread"] == ["bad-1"]
 
 
 def test_a_scope_that_declares_a_format_later_checks_what_comes_then(sidecar: Sidecar) -> None:

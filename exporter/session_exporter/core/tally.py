@@ -13,7 +13,7 @@ from session_exporter.core.incidents import (
     loss_incident,
     violation_incident,
 )
-from session_exporter.core.lookups import PlaceTally, Places
+from session_exporter.core.lookups import Places, PlaceTally
 from session_exporter.core.minutes import MINUTE_US, Minute
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.records import Evidence, Owner, Report
@@ -200,11 +200,13 @@ class Tally:
         name = f"{odd.kind}/{odd.form}/{odd.shape}"
         if name not in shapes and sum(each.startswith(f"{odd.kind}/{odd.form}/") for each in shapes) >= SHAPES_MAX:
             name = f"{odd.kind}/{odd.form}/{OTHER_SHAPES}"
-        count = shapes[name] = shapes.get(name, 0) + 1
+        shapes[name] = shapes.get(name, 0) + 1
         self.at(report.at_us).add(f"shapes:{name}")
         if odd.form != "invalid":
             return
-        if count <= SAMPLES_PER_SHAPE:
+        samples = self.totals.id_samples
+        if samples.get(name, 0) < SAMPLES_PER_SHAPE:
+            samples[name] = samples.get(name, 0) + 1
             self._keep(invalid_id_incident(report, self._rules.name, odd, self._names))
         self._tell(report.at_us, "invalid_id", report.session, report.user, odd.kind)
 

@@ -78,8 +78,9 @@ class Exemplar(msgspec.Struct, frozen=True):
 class ScopeTotals(msgspec.Struct):
     """All counts of one scope since `born_us`, when counting of this scope began (its `_created`, microseconds).
 
-    `id_shapes` counts the ids that are not canonical, keyed `<kind>/<format>/<shape>`. Exemplars are keyed `creates`,
-    `duplicates:<cause>`, `losses:<reason>`. `day` is the UTC day of the two counts of "today", in days since the epoch.
+    `id_shapes` counts the ids that are not canonical, keyed `<kind>/<format>/<shape>`; `id_samples` those of them that
+    became incidents. Exemplars are keyed `creates`, `duplicates:<cause>`, `losses:<reason>`. `day` is the UTC day of
+    the two counts of "today", in days since the epoch.
     """
 
     born_us: int = 0
@@ -94,6 +95,7 @@ class ScopeTotals(msgspec.Struct):
     id_mismatches: int = 0
     ids_checked: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(ID_CHECKS, 0))
     id_shapes: dict[str, int] = {}
+    id_samples: dict[str, int] = {}
     failures: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(FAILURES, 0))
     violations: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(VIOLATIONS, 0))
     ends: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(END_REASONS, 0))

@@ -153,7 +153,7 @@ class State:
         """
         totals = self.totals()
         for scope in totals.scopes.values():
-            scope.exemplars = {}
+            scope.exemplars, scope.id_samples = {}, {}
         try:
             with self._transaction() as connection:
                 for table in ("sessions", "owners", "known", "requests", "incidents"):
