@@ -124,8 +124,8 @@ class Request:
     def find_session(self) -> str:
         """The id of the session that the request expects, asked for if need be; `""` when not known."""
         ask = self.late_session
-        if ask is not None and not self.context.session_id:
-            self.late_session = None
+        if ask is not None and ask is not _being_asked and not self.context.session_id:
+            self.late_session = _being_asked  # whoever answers may come back here, as may another thread
             try:
                 self.learn_session(ask())
             except Exception as error:  # noqa: BLE001 - counted by the tracker
@@ -275,6 +275,10 @@ class Request:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, trace)
+
+
+def _being_asked() -> None:
+    """Stands for a question that has no answer yet."""
 
 
 def _tell(expected: str, verdicts: list[Verdict]) -> None:

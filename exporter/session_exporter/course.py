@@ -6,6 +6,8 @@ which one was used last. Which session is expected may become known late; until 
 In doubt nothing is told: what was found once was found, whatever is missed before or after, and in whichever scope.
 """
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from session_exporter.callsites import call_sites
@@ -20,6 +22,7 @@ MADE: Final = 3  # it was not there, and was made
 WROTE: Final = 4  # it was made or changed
 PROPOSED: Final = 5  # it is being made, and may still be rolled back
 MISSED: Final = 6  # it was asked for (`""`: that of the user), and was not there
+SWEPT: Final = 7  # it may be one of those that were ended, of which only the number is known
 
 _BY_USER, _BY_ID = 1, 2
 _USES: Final = frozenset((FOUND, MADE, WROTE))
@@ -52,7 +55,6 @@ class ScopeCourse:
         first_other: When one was used first.
     """
 
-    misses: dict[str, Moment] | None = None
     first_other: Moment | None = None
     other = ""
     touched = found = remade = False
@@ -60,20 +62,23 @@ class ScopeCourse:
 
     def __init__(self, teller: Teller) -> None:
         self.teller = teller
+        self.misses: dict[str, Moment] = {}
 
     def keep(self, expected: str | None) -> None:
         """Forget what has nothing to do with the session that is expected; None: all that was missed, or used."""
         if expected is None:
-            self.misses = self.first_other = None
-            self.other = ""
-        elif self.misses is not None:
-            self.misses = {asked: first for asked, first in self.misses.items() if asked in {"", expected}}
+            self.misses, self.first_other, self.other = {}, None, ""
+        else:
+            for asked in list(self.misses):
+                if asked not in {"", expected}:
+                    self.misses.pop(asked, None)
 
 
 class Course:
     """The course of one request.
 
-    Threads may note at once: each step is atomic, and what two lose in a race is one of two first moments.
+    Threads may note at once, without a lock that a signal handler could find held: each step is atomic, what says that
+    the session was got is never taken back, and what two lose in a race is one of two first moments.
 
     Args:
         expected: The session that the request expects; `""` while nobody knows.
@@ -91,13 +96,13 @@ class Course:
     # A request that has nothing to do with sessions is not to pay for more than it needs.
     settled = over = False
     _blurred = False
-    entered: frozenset[str] = frozenset()
-    _seen: set[tuple[str, str]] | None = None
-    held: "list[tuple[Any, list[Shortfall]]] | tuple[()]" = ()
+    _seen: Mapping[tuple[str, str], None] = MappingProxyType({})
+    held: "Sequence[tuple[Any, list[Shortfall]]]" = ()
 
     def __init__(self, expected: str = "", *, inherited: bool = False) -> None:
         self.expected = expected
         self._inherited = inherited
+        self.entered: dict[str, object] = {}
         self.met: dict[str, str] = {}
         self._parts: dict[str, ScopeCourse] = {}
 
@@ -108,14 +113,15 @@ class Course:
 
     def hold(self, verdicts: list[tuple[Any, list[Shortfall]]]) -> None:
         """Keep the verdicts on requests inside of this one, as far as there is room."""
-        self.held = [*self.held, *verdicts][:HELD_MAX]
+        held: list[tuple[Any, list[Shortfall]]] = self.__dict__.setdefault("held", [])
+        held += verdicts[: max(0, HELD_MAX - len(held))]
 
     def enter(self, scope: str, teller: Teller) -> bool:
         """Take note of a scope; True the first time."""
-        if scope in self.entered or (self._parts.get(scope) or self._part(scope, teller)) is None:
+        if self._part(scope, teller) is None:
             return False
-        self.entered |= {scope}
-        return True
+        mark = object()
+        return self.entered.setdefault(scope, mark) is mark
 
     def note(  # noqa: PLR0917 - by position is faster
         self,
@@ -148,31 +154,37 @@ class Course:
         if self.over or how == MENTIONED:
             return
         part = self._parts.get(scope)
+        expected = self.expected  # which another thread may find out meanwhile
         if part is None:  # one scope too many
-            self.settled = self.settled or (session == self.expected and how != MISSED)
+            if session == expected and how != MISSED:
+                self.settled = True
             return
         part.touched = True
         if how == MISSED:
             self._miss(part, session, (at_us, user, trace, sites), lasting=lasting)
-        elif session == self.expected:
+        elif session == expected:
             self._meet(part, how)
-        elif not self.expected:
-            self._remember(scope, session)
+        elif expected:
+            self._use(part, how, session, (at_us, user, trace, sites))
+        else:
             if lasting:
                 self._use(part, how, session, (at_us, user, trace, sites))
-        else:
-            self._use(part, how, session, (at_us, user, trace, sites))
+            self._remember(scope, session)
+            if session == self.expected:
+                self._meet(part, how)
 
     def hear(self, how: int, scope: str, session: str, teller: Teller) -> None:
         """Take note of what a request inside of this one does with a session."""
         if self.over or how == MENTIONED:
             return
-        if session != self.expected and how != MISSED:
+        if not self.expected and how != MISSED:
             self._remember(scope, session)
-        elif self.expected and session in {"", self.expected}:
-            part = self._parts.get(scope) or self._part(scope, teller)
+        expected = self.expected
+        if expected and (session == expected or (how == MISSED and not session)):
+            part = self._part(scope, teller)
             if part is None:
-                self.settled = self.settled or how != MISSED
+                if how != MISSED:
+                    self.settled = True
             elif how == MISSED:
                 part.missed = max(part.missed, _BY_ID if session else _BY_USER)
             else:
@@ -188,13 +200,24 @@ class Course:
         """
         if self.expected and not (self._inherited and self.is_blank):
             return
+        if self.expected:
+            self._forget_outer()
         self.expected, self._inherited = session, False
         self.met.clear()
-        seen, self._seen = self._seen or set(), None
+        # Whoever comes later than this compares with what is expected now.
+        seen = set(self._seen)
         for scope, part in list(self._parts.items()):
-            part.found = (scope, session) in seen
+            if (scope, session) in seen:
+                part.found = True
             part.keep(session if lasting else None)
-        self.settled = self._blurred or any(session == each for _, each in seen)
+        if self._blurred or any(session == each for _, each in seen):
+            self.settled = True
+
+    def _forget_outer(self) -> None:
+        """Forget what is known of the session that was expected because a request around this one expects it."""
+        self.settled = False
+        for part in list(self._parts.values()):
+            part.found = False
 
     def tell(self, expected: str) -> None:
         """Take note that the application has reported by itself that this session was lost."""
@@ -217,7 +240,7 @@ class Course:
         return by_id or found
 
     def _shortfall(self, scope: str, part: ScopeCourse, *, shared: bool) -> Shortfall | None:
-        misses = part.misses or {}
+        misses = part.misses
         by_id, by_user = misses.get(self.expected), misses.get("")
         if by_id is not None:
             return Shortfall(part.teller, scope, MISSED_BY_ID, by_id, part.other, shared)
@@ -228,18 +251,22 @@ class Course:
         return None
 
     def _part(self, scope: str, teller: Teller) -> ScopeCourse | None:
-        if len(self._parts) >= SCOPES_MAX:
-            return None
-        part = self._parts[scope] = ScopeCourse(teller)
-        return part
+        known = self._parts.get(scope)
+        if known is not None or len(self._parts) >= SCOPES_MAX:
+            return known
+        return self._parts.setdefault(scope, ScopeCourse(teller))
 
     def _meet(self, part: ScopeCourse, how: int) -> None:
         """The expected session was met."""
-        misses = part.misses or ()
-        if how in {MADE, PROPOSED} and (misses or part.missed):
+        misses = part.misses
+        if how == SWEPT:
+            if not any(each.misses or each.missed for each in list(self._parts.values())):
+                self.settled = True
+        elif how in {MADE, PROPOSED} and (misses or part.missed):
             part.remade = True  # as stores do that adopt the client's id
         elif how == WROTE and (misses or part.missed):
-            part.remade = part.remade or self.expected in misses or part.missed == _BY_ID
+            if self.expected in misses or part.missed == _BY_ID:
+                part.remade = True
         elif not part.remade:
             self.settled = part.found = True
 
@@ -255,21 +282,16 @@ class Course:
             return  # whatever it asked for, it was not what it is expected to have
         if not (self.expected or lasting):
             return
-        if part.misses is None:
-            part.misses = {}
         known = part.misses.get(asked)
         if known is not None or len(part.misses) < MISSES_MAX:
             part.misses[asked] = _first(known, *moment)
 
     def _remember(self, scope: str, session: str) -> None:
         """While nobody knows which session is expected: it may be this one."""
-        if self.expected:
-            return
-        if self._seen is None:
-            self._seen = set()
-        if len(self._seen) < SEEN_MAX:
-            self._seen.add((scope, session))
-        elif (scope, session) not in self._seen:
+        seen: dict[tuple[str, str], None] = self.__dict__.setdefault("_seen", {})
+        if len(seen) < SEEN_MAX:
+            seen[scope, session] = None
+        elif (scope, session) not in seen:
             self._blurred = True
 
 
