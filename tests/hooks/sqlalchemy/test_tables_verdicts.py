@@ -14,6 +14,7 @@ from session_exporter.ambient import Request
 from session_exporter.core.events import MISSED_BY_ID, MISSED_BY_USER, OTHER_USED, Created, LookedUp, Unmet
 from session_exporter.hooks.sqlalchemy import map_table
 from session_exporter.tracker import SessionTracker
+from session_exporter.wrapped_calls import Call
 
 
 @pytest.fixture(autouse=True)
@@ -201,6 +202,90 @@ def test_a_user_without_rows_misses_the_expected_one(
     with tracker.request(user_id="cat", session_id="gone"):
         _execute(engine, sa.select(chats).filter_by(user_id="cat", status="active").limit(1))
     assert unmet(journal) == [("chat", MISSED_BY_USER, "")]
+
+
+OTHER_KINDS = {
+    "closed": sa.select(chats).filter_by(user_id="ann", status="closed"),
+    "of other states": sa.select(chats).where(chats.c.user_id == "ann", chats.c.status.in_(["closed", "failed"])),
+    "not active": sa.select(chats).where(chats.c.user_id == "ann", chats.c.status != "active"),
+    "that meet a search": sa.select(chats).where(chats.c.user_id == "ann", chats.c.task.like("%none%")),
+    "of a task": sa.select(chats).filter_by(user_id="ann", task="none"),
+    "on the second page": sa.select(chats).where(chats.c.user_id == "ann").limit(20).offset(20),
+    "closed, in text": sa.text("SELECT * FROM chats WHERE user_id = 'ann' AND status = 'closed'"),
+    "on the second page, in text": sa.text("SELECT * FROM chats WHERE user_id = 'ann' LIMIT 20 OFFSET 20"),
+}
+
+
+@pytest.mark.parametrize("statement", OTHER_KINDS.values(), ids=OTHER_KINDS.keys())
+@pytest.mark.parametrize("is_called", [True, False])
+def test_who_lists_sessions_of_another_kind_has_not_missed_the_active_one(
+    engine: Engine, request_of_e: Request, journal: Recorder, *, statement: Any, is_called: bool
+) -> None:
+    with request_of_e:
+        if is_called:
+            with Call("chat"):
+                _execute(engine, statement)
+        else:
+            _execute(engine, statement)
+    assert unmet(journal) == []
+
+
+ANY_KIND = {
+    "any": sa.select(chats).filter_by(user_id="cat"),
+    "active": sa.select(chats).filter_by(user_id="cat", status="active"),
+    "active among others": sa.select(chats).where(chats.c.user_id == "cat", chats.c.status.in_(["new", "active"])),
+}
+
+
+@pytest.mark.parametrize("statement", ANY_KIND.values(), ids=ANY_KIND.keys())
+def test_who_asks_for_all_active_sessions_of_a_user_and_finds_none_has_missed_it(
+    engine: Engine, tracker: SessionTracker, journal: Recorder, statement: Any
+) -> None:
+    with tracker.request(user_id="cat", session_id="gone"):
+        _execute(engine, statement)
+    assert unmet(journal) == [("chat", MISSED_BY_USER, "")]
+
+
+SWEEPS = {
+    "closes those of the user": sa.update(chats).filter_by(user_id="ann", status="active").values(status="closed"),
+    "deletes those of the user": sa.delete(chats).where(chats.c.user_id == "ann"),
+    "closes them in text": sa.text("UPDATE chats SET status = 'closed' WHERE user_id = 'ann'"),
+}
+
+
+@pytest.mark.parametrize("sweep", SWEEPS.values(), ids=SWEEPS.keys())
+def test_who_ends_all_sessions_of_a_user_and_begins_another_one_has_lost_none(
+    engine: Engine, request_of_e: Request, journal: Recorder, sweep: Any
+) -> None:
+    with request_of_e:
+        _execute(engine, sweep, sa.select(chats).filter_by(user_id="ann", status="active"))
+        _execute(engine, sa.insert(chats).values(id="new", user_id="ann", status="active"))
+    assert unmet(journal) == []
+    assert [event.expected for event in journal.events if isinstance(event, Created)] == [""]
+
+
+NO_SWEEPS = {
+    "of nobody": sa.delete(chats).where(chats.c.user_id == "cat"),
+    "that ends none": sa.update(chats).where(chats.c.user_id == "ann").values(task="t"),
+    "that activates": sa.update(chats).where(chats.c.user_id == "ann").values(status="active"),
+}
+
+
+@pytest.mark.parametrize("statement", NO_SWEEPS.values(), ids=NO_SWEEPS.keys())
+def test_a_statement_that_ends_no_session_excuses_nobody(
+    engine: Engine, request_of_e: Request, journal: Recorder, statement: Any
+) -> None:
+    with request_of_e:
+        _execute(engine, statement, sa.insert(chats).values(id="new", user_id="ann", status="active"))
+    assert unmet(journal) == [("chat", OTHER_USED, "new")]
+
+
+def test_what_was_missed_before_all_sessions_of_the_user_were_ended_was_missed(
+    engine: Engine, tracker: SessionTracker, journal: Recorder
+) -> None:
+    with tracker.request(user_id="ann", session_id="gone"):
+        _execute(engine, sa.select(chats).where(chats.c.id == "gone"), sa.delete(chats).where(chats.c.user_id == "ann"))
+    assert unmet(journal) == [("chat", MISSED_BY_ID, "")]
 
 
 def test_statements_of_other_threads_and_of_async_engines_count(run_async: Any, journal: Recorder) -> None:

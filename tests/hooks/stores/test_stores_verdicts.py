@@ -73,6 +73,16 @@ def test_whoever_works_on_the_expected_session_has_got_it(
     assert unmet(recorder) == []
 
 
+def test_who_deletes_several_of_which_some_were_there_may_have_had_the_expected_one(
+    client: Any, tracker: SessionTracker, recorder: Recorder
+) -> None:
+    client.do("set", "session:e", "{1}")
+    with tracker.request(session_id="e"):
+        client.do("delete", "session:e", "session:gone")
+        tracker.reused("ann", "x", scope="web")
+    assert unmet(recorder) == []
+
+
 def test_a_field_that_is_not_there_says_nothing_of_its_session(
     client: Any, tracker: SessionTracker, recorder: Recorder
 ) -> None:

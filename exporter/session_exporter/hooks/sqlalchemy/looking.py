@@ -6,7 +6,7 @@ from session_exporter import course
 from session_exporter.hooks.sqlalchemy import settlement
 from session_exporter.hooks.sqlalchemy.knowledge import ENDED, FOUND, MISSED
 from session_exporter.hooks.sqlalchemy.mapped import MappedTable, Record, Returned
-from session_exporter.hooks.sqlalchemy.pinned import PinnedIds, single_values
+from session_exporter.hooks.sqlalchemy.pinned import PinnedIds, PinnedUser, single_values
 from session_exporter.hooks.sqlalchemy.readings import StatementReading
 from session_exporter.hooks.sqlalchemy.results import watch_rows
 from session_exporter.hooks.sqlalchemy.work import IDS_MAX, OWN_FRAMES, Execution, Work, work_of
@@ -27,7 +27,7 @@ class Lookup:
         self.pinned = PinnedIds(table, reading.where)
         self.asked = Record(table, single_values(reading.where))
         self.returned = Returned(table, reading)
-        self._user_is_pinned = bool(table.columns.user) and table.columns.user in reading.where.pins
+        self.owner = PinnedUser(table, reading.where)
         self._has_columns = bool(reading.outputs) or reading.has_star
         # Of messages, the first row says as much as all of them.
         self.counts_only = table.mapping.rows == "messages" and self.pinned.is_complete
@@ -39,7 +39,7 @@ class Lookup:
         """Whether it is such a query."""
         if not self._has_columns:
             return False
-        return self.pinned.is_complete or (self._user_is_pinned and self.returned.has_id)
+        return self.pinned.is_complete or (self.owner.is_named and self.returned.has_id)
 
     def __call__(self, execution: Execution) -> None:
         """Watch what the application fetches."""
@@ -64,6 +64,7 @@ class _Finding:
         "_asked",
         "_call",
         "_connection",
+        "_expanded",
         "_inactive",
         "_lookup",
         "_row",
@@ -81,6 +82,7 @@ class _Finding:
         self._asked = asked
         self._user = user
         self._values = execution.parameters[0]
+        self._expanded = getattr(execution.context, "_expanded_parameters", {})
         self._connection = execution.connection
         self._call = call_of(table.scope)
         self._work: Work = work_of(execution.connection)
@@ -125,11 +127,15 @@ class _Finding:
         # Of messages that meet a further condition there may be none, and the session is there all the same.
         if not lookup.misses_surely and lookup.counts_only:
             return
-        if self._call is not None:
-            table.reporter.note(course.MISSED, table.scope, self._asked, self._user or "")
-        else:
+        # Of a user who has a session there may be none of another kind: a closed one, or one on the next page.
+        surely = bool(self._asked) or lookup.owner.is_all_asked(self._values, self._expanded)
+        if self._call is None:
             user, key, asked, where = self._user, lookup.asked.key(self._values), self._asked, self._where
-            table.reporter.looked_up(None, scope=table.scope, user=user, key=key, where=where, asked=asked)
+            table.reporter.looked_up(
+                None, scope=table.scope, user=user, key=key, where=where, asked=asked, surely=surely
+            )
+        elif surely:
+            table.reporter.note(course.MISSED, table.scope, self._asked, self._user or "")
 
     def _hit(self, session: str) -> None:
         table, work = self._lookup.table, self._work

@@ -5,6 +5,7 @@ from typing import Any
 
 from session_exporter.hooks.sqlalchemy.mapped import MappedTable, Record
 from session_exporter.hooks.sqlalchemy.readings import UNKNOWN, Pin, Source, Where
+from session_exporter.mappings import is_value_among
 
 
 class PinnedIds:
@@ -47,6 +48,37 @@ class PinnedIds:
             return []  # which of them belong together is not worth the while
         session = table.joined_id([table.id_text(each[0]) for each in columns])
         return [session] if session else []
+
+
+class PinnedUser:
+    """Tells whether a condition asks for the session of a user, whichever it is.
+
+    Args:
+        table: The mapped table.
+        where: The condition.
+
+    Attributes:
+        is_named: The user's column is named.
+    """
+
+    __slots__ = ("_active", "_is_plain", "is_named")
+
+    def __init__(self, table: MappedTable, where: Where) -> None:
+        columns = table.columns
+        self.is_named = bool(columns.user) and columns.user in where.pins
+        self._is_plain = where.is_only_pins and where.pins.keys() <= {columns.user, *columns.key, *columns.active}
+        self._active = tuple((where.pins[name], texts) for name, texts in columns.active.items() if name in where.pins)
+
+    def is_all_asked(self, values: Any, expanded: Mapping[str, Any]) -> bool:
+        """Whether every active session of the user meets the condition, so that there is none when no row does."""
+        return self._is_plain and all(
+            _is_among(texts, pinned_values(pin, values, expanded)) for pin, texts in self._active
+        )
+
+
+def _is_among(texts: frozenset[str], found: list[object]) -> bool:
+    known = [value for value in found if value is not UNKNOWN]
+    return all(any(is_value_among(value, frozenset((text,))) for value in known) for text in texts)
 
 
 def pinned_values(pin: Pin, values: Any, expanded: Mapping[str, Any]) -> list[object]:

@@ -52,7 +52,8 @@ def _select(tokens: Tokens) -> tuple[StatementReading, ...]:
     if "FROM" not in clauses or places(tokens, *_NOT_ROWS) or _aggregates(clauses["SELECT"]):
         return ()
     tables = _tables(clauses["FROM"])
-    return tuple(_of_table(table, clauses, is_alone=len(tables) == 1) for table in tables)
+    is_alone = len(tables) == 1 and "OFFSET" not in clauses
+    return tuple(_of_table(table, clauses, is_alone=is_alone) for table in tables)
 
 
 def _of_table(table: Table, clauses: Mapping[str, Tokens], *, is_alone: bool) -> StatementReading:

@@ -10,7 +10,7 @@ from session_exporter.hooks.sqlalchemy.looking import Lookup
 from session_exporter.hooks.sqlalchemy.mapped import MappedTable
 from session_exporter.hooks.sqlalchemy.readings import StatementReading
 from session_exporter.hooks.sqlalchemy.sqltext import read
-from session_exporter.hooks.sqlalchemy.touching import Touch
+from session_exporter.hooks.sqlalchemy.touching import Sweep, Touch
 from session_exporter.hooks.sqlalchemy.trees import Compilation, original, read_select
 from session_exporter.hooks.sqlalchemy.work import Execution
 from session_exporter.hooks.sqlalchemy.writetrees import read_change, read_insert
@@ -123,8 +123,8 @@ class Statements:
 _PLANS: Final[Mapping[str, tuple[Any, ...]]] = {
     "select": (Lookup,),
     "load": (Touch,),
-    "update": (Change, Touch),
-    "delete": (Change,),
+    "update": (Change, Touch, Sweep),
+    "delete": (Change, Sweep),
 }
 
 

@@ -119,11 +119,12 @@ def read_select(select: Any, compilation: Compilation, note: Callable[[Any], Non
             continue
         criteria = [criterion for each in selects for criterion in each._where_criteria]  # noqa: SLF001 - as below
         where = read_where(criteria, table, compilation, twins)
+        is_alone = len(tables) == 1 and all(each._offset_clause is None for each in selects)  # noqa: SLF001 - as below
         yield StatementReading(
             "select",
             table.name.lower(),
             (table.schema or "").lower(),
-            where=Where(where.pins, where.is_only_pins and len(tables) == 1),
+            where=Where(where.pins, where.is_only_pins and is_alone),
             outputs=compilation.outputs(table),
         )
 

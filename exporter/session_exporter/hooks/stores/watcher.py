@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from session_exporter.course import SWEPT
 from session_exporter.failures import create_failure
 from session_exporter.hooks.stores.commands import COMMANDS, KeyOutcome, KeyReading, may_create
 from session_exporter.hooks.stores.contents import user_in
@@ -146,6 +147,7 @@ class StoreWatcher:
         """Report one reading; returns what is known from now on."""
         if reading.outcome is KeyOutcome.UNTOLD:
             self._say()
+            self._reporter.note(SWEPT, use.store.scope, use.session)
             return None
         meaning = _MEANINGS.get(reading.outcome)
         return use.known if meaning is None else meaning(use, reading)
