@@ -47,10 +47,17 @@ class Sidecar(Scraper):
 
 
 @contextmanager
-def sidecar_for(journal: Path, place: Path) -> Iterator[Sidecar]:
-    """A sidecar for this journal, its state and log below `place`; stopped, and waited for, at the end."""
+def sidecar_for(journal: Path, place: Path, *, trail_events: int = 20) -> Iterator[Sidecar]:
+    """A sidecar for this journal, its state and log below `place`; stopped, and waited for, at the end.
+
+    Args:
+        journal: The journal's directory.
+        place: A directory for the rest.
+        trail_events: `audit_trail.events_per_user`; with 0 nothing is remembered.
+    """
     config = place / "config.yml"
-    config.write_text(f"scopes: {{{SCOPE}: {{idle_timeout: 2h}}}}\n", "utf-8")
+    trail = f"audit_trail: {{events_per_user: {trail_events}}}\n"
+    config.write_text(f"scopes: {{{SCOPE}: {{idle_timeout: 2h}}}}\n{trail}", "utf-8")
     log = place / "sidecar.log"
     options = {
         "--config.file": config,
