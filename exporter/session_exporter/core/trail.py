@@ -8,7 +8,7 @@ One thread at a time may call.
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from session_exporter.core.batches import EventBatch, EventBatches, Hashes, Index
@@ -65,9 +65,11 @@ class Trail:
             batch.forget_index()
 
     def add(self, events: Sequence[Event], writer: Writer) -> None:
-        """Remember events of one writer, in a sequence that nobody changes any more."""
+        """Remember events of one writer."""
         if events and self._per_user:
-            self._batches.append(events[-EVENTS_MAX:] if len(events) > EVENTS_MAX else events, writer)
+            # The garbage collector soon leaves a tuple of events alone, and with it a million sessions: it looks at
+            # everything once enough has been added that it has to look at.
+            self._batches.append(tuple(events[-EVENTS_MAX:]), writer)
             if len(self._batches) > EVENTS_MAX:
                 self._make_room()
 
@@ -84,8 +86,8 @@ class Trail:
         hashes = Hashes(self._names)
         for batch in self._batches:
             batch.index(hashes, self._recollection)
-            _collect(batch, batch.users, vicinity.users)
-            _collect(batch, batch.sessions, vicinity.sessions)
+            _collect(batch, batch.users, vicinity.users, vicinity.tells_of_user)
+            _collect(batch, batch.sessions, vicinity.sessions, vicinity.tells_of_session)
         vicinity.sort()
         self._add_timelines(vicinity)
         self._add_errors(Errors(self._names, self._windows_us, self._wanted))
@@ -161,10 +163,15 @@ def _troubles_near(batch: EventBatch, errors: Errors) -> Iterator[int]:
             yield index
 
 
-def _collect(batch: EventBatch, hashes: Index, wanted: dict[int, list[NearEvent]]) -> None:
+def _collect(
+    batch: EventBatch,
+    hashes: Index,
+    wanted: dict[int, list[NearEvent]],
+    tells: Callable[[Event | Remembered, int], bool],
+) -> None:
     # Most batches have nothing to do with any incident; that takes no step of the interpreter for each event.
     if wanted.keys().isdisjoint(hashes):
         return
     for index, value in enumerate(hashes):
-        if value in wanted and not is_noise(event := batch.events[index]):
+        if value in wanted and tells(event := batch.events[index], value):
             wanted[value].append(NearEvent(event.at_us, batch.number + index, batch.users[index]))
