@@ -6,6 +6,7 @@ from typing import Any
 
 from session_exporter.cli.documents import Create, ShownIncident, incidents_of
 from session_exporter.core.plaintext import inert
+from session_exporter.core.stories import wording
 
 
 def stories(document: Mapping[str, Any]) -> str:
@@ -64,7 +65,7 @@ def gap_text(gap_ms: float | None) -> str:
     """Write a gap: `116.2 ms`, `4.25 s`; `""` when it is not known."""
     if gap_ms is None:
         return ""
-    return f"{gap_ms:.1f} ms" if abs(gap_ms) < 1000 else f"{gap_ms / 1000:.2f} s"  # noqa: PLR2004 - ms per s
+    return wording.gap_text(gap_ms * 1000)
 
 
 def _loss_lines(incident: ShownIncident) -> list[str]:

@@ -6,6 +6,7 @@ from itertools import zip_longest
 from typing import Final
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TENTH_MS_US: Final = 100
 _MS_US: Final = 1_000
 _SECOND_US: Final = 1_000_000
 _MINUTE_US: Final = 60 * _SECOND_US
@@ -15,8 +16,10 @@ _TIMES: Final = ("never", "once", "twice")
 
 
 def gap_text(gap_us: float) -> str:
-    """Write a span of time, in microseconds: `116.2 ms`, `4.25 s`, `31 min`."""
+    """Write a span of time, in microseconds: `0.04 ms`, `116.2 ms`, `4.25 s`, `31 min`."""
     size_us = abs(gap_us)
+    if 0 < size_us < _TENTH_MS_US:
+        return f"{gap_us / _MS_US:.2f} ms"
     if size_us < _SECOND_US:
         return f"{gap_us / _MS_US:.1f} ms"
     return f"{gap_us / _SECOND_US:.2f} s" if size_us < _LONG_US else f"{gap_us / _MINUTE_US:.0f} min"
