@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ledgers import NEIGHBOUR, REMOTE, SECOND, WORKER, Book, at
+from msgspec import structs
 
 from session_exporter.core import events as wire
 from session_exporter.core import trail as trail_module
@@ -128,6 +129,20 @@ def test_uses_without_errors_and_ids_of_requests_tell_nothing(diary: Diary) -> N
     assert diary.times(diary.incident(2)) == []
 
 
+def test_the_use_of_a_database_session_is_told_where_the_incident_is_about_it(diary: Diary) -> None:
+    diary.add(wire.DbSession, 1, "d1", outcome="committed", sites=SITES)
+    diary.add(wire.DbSession, 1, "d2", outcome="committed")
+    (entry,) = diary.told(diary.incident(2, sessions=["d1"]))["timeline"]
+    assert (entry["session"], entry["call_sites"]) == ("d1", list(SITES))
+
+
+def test_the_ids_of_a_request_are_told_where_one_of_them_is_invalid(diary: Diary) -> None:
+    diary.add(wire.Identified, 1, thread="t1")
+    diary.add(wire.Identified, 2, thread="t2")
+    diary.add(wire.Identified, 2, thread="t3", user="bob")
+    assert diary.times(structs.replace(diary.incident(2), kind="invalid_id")) == [2]
+
+
 def test_the_story_is_that_of_the_users_and_sessions_of_the_incident(diary: Diary) -> None:
     diary.add(wire.Reused, 1, "s1")
     diary.add(wire.Reused, 2, "s2", user="bob")
@@ -213,7 +228,7 @@ def plain_choice(
     for user in users:
         found.update(around(order for order in loud if events[order].user == user))
     for session in sessions:
-        found.update(around(order for order in loud if events[order].session == session))
+        found.update(around(order for order, event in enumerate(events) if event.session == session))
     found = {order for order in found if abs(events[order].at_us - at_us) <= retention_us}
     groups = [{order for order in found if events[order].user == user} for user in users]
     groups.append({order for order in found if events[order].user not in users})

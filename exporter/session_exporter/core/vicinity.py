@@ -5,9 +5,10 @@ from collections.abc import Collection, Iterable, Mapping
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeAlias
 
+from session_exporter.core import events as wire
 from session_exporter.core.incidents import Incident
 from session_exporter.core.pseudonyms import Pseudonyms
-from session_exporter.core.recollection import Remembered
+from session_exporter.core.recollection import Remembered, is_noise
 
 # One in so many events of a story is kept for what came after the incident.
 AFTER_SHARE: Final = 4
@@ -52,6 +53,19 @@ class Vicinity:
         self.sessions: dict[int, NearEvents] = {
             hash(session): [] for each in self._incidents for session in each.sessions if session
         }
+        self._odd_ids = {
+            (hash(user), each.at_us) for each in self._incidents if each.kind == "invalid_id" for user in each.users
+        }
+
+    def tells_of_user(self, event: wire.Event | Remembered, user: int) -> bool:
+        """Whether an event of a wanted user, whose hash it is, tells anything: ids do where one of them is invalid."""
+        is_odd = isinstance(event, wire.Identified) and (user, event.at_us) in self._odd_ids
+        return is_odd or not is_noise(event)
+
+    @staticmethod
+    def tells_of_session(event: wire.Event | Remembered, _session: int) -> bool:
+        """Whether an event of a wanted session tells anything: of a database session, where it was opened."""
+        return isinstance(event, wire.DbSession) or not is_noise(event)
 
     def sort(self) -> None:
         """Bring what was collected into the order of time."""

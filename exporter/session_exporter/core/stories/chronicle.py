@@ -16,7 +16,7 @@ _OWN_KINDS: Final = {
     "rapid_duplicate_create": ("created", "observed"),
     "context_loss": ("unmet", "context_lost", "created", "observed"),
     "isolation_violation": ("violated", "created", "observed", "looked_up", "reused", "attributed"),
-    "invalid_id": ("created", "observed", "looked_up", "reused", "ended", "unmet"),
+    "invalid_id": ("created", "observed", "looked_up", "reused", "ended", "unmet", "identified"),
 }
 
 
