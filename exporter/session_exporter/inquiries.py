@@ -21,8 +21,9 @@ class Questions:
     """Where a middleware was told to look for the expected session, and for the user.
 
     Args:
-        expect: One place or several, in the order in which to look; a callable gets the ASGI scope, the WSGI
-            environment or aiohttp's request, and returns an id or None.
+        expect: One place or several, in the order in which to look: what comes behind a parameter of the route waits
+            until the request is routed. A callable gets the ASGI scope, the WSGI environment or aiohttp's request, and
+            returns an id or None.
         user: A callable like that, or a path: words joined by dots, which are keys, attributes and indices.
         on_failure: Told what goes wrong when a callable is asked.
 
@@ -42,7 +43,11 @@ class Questions:
         places = [each for each in self._expect if isinstance(each, Expectation)]
         self.headers: Final = {place.name.lower() for place in places if place.source == "header"}
         self.headers.update({_COOKIE} if any(place.source == _COOKIE for place in places) else ())
-        self._early = [self._reader(each) for each in self._expect if not _is_parameter(each)]
+        early = next((at for at, each in enumerate(self._expect) if _is_parameter(each)), len(self._expect))
+        self._early = [self._reader(each) for each in self._expect[:early]]
+        self._late = [
+            (each, self._reader(each)) for at, each in enumerate(self._expect) if at >= early or callable(each)
+        ]
         self.asks_late_session = any(_is_parameter(each) or callable(each) for each in self._expect)
         self.asks_user = user is not None
 
@@ -54,13 +59,17 @@ class Questions:
                 return session
         return None
 
-    def late_session(self, inquiry: "Inquiry") -> object:
-        """The session that the route's parameters or the callables say now."""
-        for each in self._expect:
+    def late_session(self, inquiry: "Inquiry", said: Mapping[str, str]) -> object:
+        """The session that the route's parameters, what comes behind them, or the callables say now."""
+        for each, read in self._late:
             if not isinstance(each, Expectation):
                 found = each(inquiry.origin)
+            elif _is_parameter(each):
+                found = _parameter(inquiry.subject, each.name)
+                if not found and not inquiry.is_over and not _is_routed(inquiry.subject):
+                    return None  # what comes behind it has to wait
             else:
-                found = _parameter(inquiry.subject, each.name) if _is_parameter(each) else None
+                found = usable_id(read(said, inquiry.origin) or "")
             if found:
                 return found
         return None
@@ -92,33 +101,36 @@ class Inquiry:
     Args:
         origin: The ASGI scope, the WSGI environment or aiohttp's request.
         questions: Of the middleware that began the request.
+        said: What the request says in the headers that these want to know.
 
     Attributes:
+        is_over: The request is: what is not known of it by now will not be.
         origin: As given.
         subject: The same, or the framework's own request once that is known.
     """
 
-    __slots__ = ("_questions", "origin", "subject")
+    __slots__ = ("_questions", "is_over", "origin", "subject")
 
-    def __init__(self, origin: Any, questions: Questions) -> None:
+    def __init__(self, origin: Any, questions: Questions, said: Mapping[str, str]) -> None:
+        self.is_over = False
         self.origin = origin
         self.subject = origin
-        self._questions: tuple[Questions, ...] = (questions,)
+        self._questions: tuple[tuple[Questions, Mapping[str, str]], ...] = ((questions, said),)
 
-    def add(self, questions: Questions) -> bool:
+    def add(self, questions: Questions, said: Mapping[str, str]) -> bool:
         """Ask also what another middleware was told to ask; False when that is asked already."""
-        if questions in self._questions:
+        if any(questions is each for each, _ in self._questions):
             return False
-        self._questions += (questions,)
+        self._questions += ((questions, said),)
         return True
 
     def session(self) -> object:
         """The session that the request expects; None while nobody knows."""
-        return next(filter(None, (each.late_session(self) for each in self._questions)), None)
+        return next(filter(None, (each.late_session(self, said) for each, said in self._questions)), None)
 
     def user(self) -> object:
         """The request's user; None while nobody knows."""
-        return next(filter(None, (each.user(self) for each in self._questions)), None)
+        return next(filter(None, (each.user(self) for each, _ in self._questions)), None)
 
 
 def _listed(expect: Expect) -> tuple[Expectation | Finder, ...]:
@@ -138,6 +150,17 @@ def _is_parameter(each: Expectation | Finder) -> bool:
 def _parameter(subject: Any, name: str) -> str:
     """A parameter of the route; strangers write it, so that a placeholder is nothing, as it is in a header."""
     return usable_id(canonical_id(carrier_of(subject).parameter(name), "session"))
+
+
+def _is_routed(subject: Any) -> bool:
+    """Whether the parameters of the route are known, so that one that is not there will not come."""
+    if getattr(subject, "resolver_match", None) is not None or getattr(subject, "match_info", None) is not None:
+        return True
+    if not isinstance(subject, Mapping):
+        return False
+    flask = subject.get("werkzeug.request")
+    routed = (getattr(flask, "url_rule", None), getattr(flask, "routing_exception", None))
+    return routed != (None, None) or "path_params" in subject or "wsgiorg.routing_args" in subject
 
 
 def _user_finder(user: User) -> Callable[[Inquiry], object]:

@@ -147,13 +147,13 @@ class Serving:
             if name in _IDS:
                 field, read = _IDS[name]
                 given[field] = read(said[name]) or None
-        request = WebRequest(given, Inquiry(subject, self._questions), self.count_failure)
+        request = WebRequest(given, Inquiry(subject, self._questions, said), self.count_failure)
         self._ask_later(request)
         return request
 
     def join(self, request: WebRequest, said: Said, subject: Any) -> None:
         """Find out about a request that another middleware has begun what that one was not told to."""
-        if not request.inquiry.add(self._questions):
+        if not request.inquiry.add(self._questions, said):
             return
         if not request.context.session_id:
             request.learn_session(self._questions.session_said(said, subject))
@@ -162,6 +162,7 @@ class Serving:
     def end(self, request: WebRequest) -> None:
         """End a request; the session that it expected is what is known by now."""
         try:
+            request.inquiry.is_over = True
             request.find_session()
             request.late_session = None  # nobody is to be asked any more
         finally:

@@ -1,6 +1,7 @@
 """Applications whose clients say which session they expect: whether they got it, in every framework alike."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -181,6 +182,52 @@ def test_the_verdict_is_that_of_what_the_application_did(
     assert verdicts(journal) == verdict
     assert {event.user for event in journal.events if isinstance(event, Unmet)} <= {"ann", "cat"}
     assert len({event.request for event in journal.events}) == 1
+
+
+@pytest.fixture(params=[starlette_app, fastapi_app, flask_app, aiohttp_app], ids=lambda make: make.__name__)
+def ask_route_first(
+    request: pytest.FixtureRequest, store: Chats, tracker: SessionTracker, monkeypatch: pytest.MonkeyPatch
+) -> Ask:
+    """Likewise, of an application whose pages are about the chat of their route, if they have one."""
+    monkeypatch.setattr(sys.modules[__name__], "EXPECT", [path("chat"), cookie("sid"), header("x-session")])
+    made: Ask = request.param(store, tracker)
+    return made
+
+
+def test_a_page_about_the_session_of_its_route_is_not_judged_by_that_of_the_cookie(
+    ask_route_first: Ask, journal: Recorder
+) -> None:
+    ask_route_first("/x?what=go%20on", cookie="sid=e")
+    assert verdicts(journal) == []
+    ask_route_first("/gone?what=go%20on", cookie="sid=e")
+    assert verdicts(journal) == [("gone", MISSED_BY_ID, "new")]
+
+
+def test_where_the_route_names_no_session_the_one_of_the_cookie_is_expected(
+    store: Chats, tracker: SessionTracker, journal: Recorder
+) -> None:
+    async def handler(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(store.answer(request.query_params["what"], "e"))
+
+    expect = [path("chat"), cookie("sid")]
+    app = SessionExporterMiddleware(Starlette(routes=[Route("/", handler)]), tracker=tracker, expect=expect)
+    AsgiClient(app).get("/?what=log%20in", headers={"cookie": "sid=e"})
+    assert [(event.session, event.expected) for event in journal.events if isinstance(event, Created)] == [("new", "e")]
+    AsgiClient(app).get("/?what=switch", headers={"cookie": "sid=e"})
+    assert verdicts(journal) == [("e", OTHER_USED, "x")]
+
+
+def test_where_nothing_is_routed_the_cookie_is_expected_at_last(
+    store: Chats, tracker: SessionTracker, journal: Recorder
+) -> None:
+    async def app(scope: Any, _receive: Any, send: Any) -> None:
+        store.find("x")
+        await send({"type": "http.response.start", "status": 404, "headers": []})
+        await send({"type": "http.response.body"})
+
+    expect = [path("chat"), lambda _scope: None, cookie("sid")]
+    AsgiClient(SessionExporterMiddleware(app, tracker=tracker, expect=expect)).get("/", headers={"cookie": "sid=e"})
+    assert verdicts(journal) == [("e", OTHER_USED, "x")]
 
 
 def test_a_login_says_which_session_it_replaces(ask: Ask, journal: Recorder) -> None:
