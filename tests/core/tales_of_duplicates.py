@@ -46,6 +46,15 @@ def what_was_found_is_created_again(book: Book) -> str:
 
 
 @tale
+def an_older_session_is_found_and_one_is_created(book: Book) -> str:
+    book.created(1, "old", request="q0", sites=by(PIPELINE, line=47))
+    book.created(60, "a", request="q1", sites=by(PIPELINE, line=47))
+    book.looked_up(60.5, "old", request="q2", sites=by(HANDLER), writer=NEIGHBOUR)
+    book.created(60.6, "b", request="q2", sites=by(HANDLER, line=47), writer=NEIGHBOUR)
+    return DUPLICATE
+
+
+@tale
 def a_conflict_is_followed_by_another_create(book: Book) -> str:
     book.created(1, "a", request="q1", sites=by(PIPELINE, line=47))
     book.tell(wire.Conflicted, 1.02, "", request="q2", sites=by(HANDLER, line=47), writer=NEIGHBOUR)

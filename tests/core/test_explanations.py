@@ -110,9 +110,20 @@ def test_an_error_of_another_request_explains_no_second_create() -> None:
     assert explained("two_workers", db_error=error) == explained("two_workers")
 
 
-def test_a_lookup_of_another_session_says_nothing_of_the_first_create() -> None:
+def test_a_lookup_that_found_another_session_is_told_as_one() -> None:
     document = DOCUMENTS["two_workers"]
     timeline = [{**each, "session": "s:0123456789ab"} if not each["session"] else each for each in document["timeline"]]
+    explanation = explained("two_workers", timeline=timeline)
+    assert re.search(r"the lookup before (\S+) found s:0123456789ab, and not s:\w+\.$", explanation.cause)
+
+
+def test_a_lookup_of_the_first_request_alone_says_nothing_of_the_second() -> None:
+    second = DOCUMENTS["two_workers"]["creates"][-1]["request"]
+    timeline = [
+        each
+        for each in DOCUMENTS["two_workers"]["timeline"]
+        if (each["kind"], each["request"]) != ("looked_up", second)
+    ]
     assert "no lookup was seen before" in explained("two_workers", timeline=timeline).cause
 
 

@@ -13,7 +13,7 @@ class Relation(NamedTuple):
     """What the request of the second create had seen of the first.
 
     Attributes:
-        name: `found`, `blind`, `early`, `other_id`, `unchecked` or `unseen`.
+        name: `found`, `other`, `blind`, `early`, `other_id`, `unchecked` or `unseen`.
         finding: The same as the end of a sentence.
         advice: What follows from it alone.
     """
@@ -83,7 +83,7 @@ def relation_of(pair: Pair) -> Relation:
         return _asked_for_another(pair, last)
     if last.is_miss:
         return _missed(pair, last)
-    return _found(pair, last) if last.session == pair.first.session else _not_looked_up(pair)
+    return _found(pair, last) if last.session == pair.first.session else _found_another(pair, last)
 
 
 def is_of_same_work(one: Step, other: Step) -> bool:
@@ -96,6 +96,12 @@ def _found(pair: Pair, lookup: Step) -> Relation:
     finding = f"{pair.b} was created although {pair.a} had been found {gap} before"
     where = pair.dossier.where(pair.second)
     return Relation("found", finding, [advise("use_what_was_found", where=where, session=pair.a)])
+
+
+def _found_another(pair: Pair, lookup: Step) -> Relation:
+    other = pair.dossier.names.session(lookup.session)
+    advice = advise("use_what_was_found", where=pair.dossier.where(pair.second), session=other)
+    return Relation("other", f"the lookup before {pair.b} found {other}, and not {pair.a}", [advice])
 
 
 def _missed(pair: Pair, lookup: Step) -> Relation:
