@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy
 from django_site import DjangoSite
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
+from sqlalchemy.orm import Session, declarative_base, relationship
 
 from session_exporter.loaded import loaded_value
 
@@ -89,28 +89,27 @@ def test_what_a_property_raises_is_raised_unless_it_says_that_there_is_nothing()
         loaded_value(User(), ("broken",))
 
 
-class Base(DeclarativeBase):
-    pass
+Base: Any = declarative_base()
 
 
 class Team(Base):
     __tablename__ = "team"
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id = sqlalchemy.Column(sqlalchemy.Integer, primary_key=True)
 
 
 class User(Base):
     __tablename__ = "user"
-    number: Mapped[int] = mapped_column("id", primary_key=True)
-    name: Mapped[str]
-    team_id: Mapped[int] = mapped_column(sqlalchemy.ForeignKey("team.id"))
-    team: Mapped[Team] = relationship()
+    number = sqlalchemy.Column("id", sqlalchemy.Integer, primary_key=True)
+    name = sqlalchemy.Column(sqlalchemy.String)
+    team_id = sqlalchemy.Column(sqlalchemy.ForeignKey("team.id"))
+    team = relationship(Team)
 
 
 def test_an_object_of_sqlalchemy_loads_nothing_and_its_identity_is_always_known(tmp_path: Path) -> None:
     engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'users.db'}")
     Base.metadata.create_all(engine)
     statements: list[str] = []
-    with Session(engine) as session:
+    with Session(engine, future=True) as session:
         user = User(number=7, name="anna", team=Team(id=1))
         assert loaded_value(user, ("number",)) == 7
         session.add(user)

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from recorder import Recorder
+from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session, declarative_base
 
 import session_exporter.hooks
@@ -44,6 +45,7 @@ OTHERS = (
     "wrapped_calls",
 )
 Base = declarative_base()
+FUTURE: dict[str, Any] = {"future": True} if sa.__version__.startswith("1.4.") else {}
 pytestmark = pytest.mark.slow
 
 
@@ -59,9 +61,9 @@ class Chat(Base):
     status = sa.Column(sa.String)
 
 
-def find_chat(engine: sa.Engine, who: str) -> str | None:
+def find_chat(engine: Engine, who: str) -> str | None:
     """The application's own function, which is wrapped."""
-    with Session(engine) as session:
+    with Session(engine, future=True) as session:
         found = session.scalars(sa.select(Chat.id).filter_by(who=who, status="active")).first()
         if found is None:
             found = f"chat-of-{who}"
@@ -70,11 +72,11 @@ def find_chat(engine: sa.Engine, who: str) -> str | None:
         return found
 
 
-async def find_later(engine: sa.Engine, who: str) -> str | None:
+async def find_later(engine: Engine, who: str) -> str | None:
     return find_chat(engine, who)
 
 
-def work(engine: sa.Engine) -> list[object]:
+def work(engine: Engine) -> list[object]:
     """All that an application does with its sessions; returns what it saw, exceptions included."""
     seen: list[object] = [find_chat(engine, "ann"), find_chat(engine, "ann"), asyncio.run(find_later(engine, "bob"))]
     with engine.connect() as connection:
@@ -91,7 +93,7 @@ def work(engine: sa.Engine) -> list[object]:
         seen += [changed.rowcount, connection.execute(sa.select(Chat).order_by(Chat.id)).all()]
         connection.execute(sa.delete(Chat))
         connection.commit()
-    with Session(engine) as session:
+    with Session(engine, future=True) as session:
         session.add_all([Chat(id="chat-5", who="eve", status="active"), Chat(id="chat-5", who="eve")])
         try:
             session.flush()
@@ -105,7 +107,7 @@ def work(engine: sa.Engine) -> list[object]:
     return seen
 
 
-def serve_asgi(engine: sa.Engine) -> list[object]:
+def serve_asgi(engine: Engine) -> list[object]:
     sent: list[object] = []
 
     async def answer(scope: dict[str, Any], _receive: object, send: Callable[[object], Any]) -> None:
@@ -122,7 +124,7 @@ def serve_asgi(engine: sa.Engine) -> list[object]:
     return sent
 
 
-def serve_wsgi(engine: sa.Engine) -> list[object]:
+def serve_wsgi(engine: Engine) -> list[object]:
     sent: list[object] = []
 
     def answer(environ: dict[str, Any], start: Callable[..., object]) -> Iterator[bytes]:
@@ -144,7 +146,7 @@ def fresh_work() -> list[object]:
 
 
 def _fresh_work() -> list[object]:
-    engine = sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool)
+    engine = sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool, **FUTURE)
     Base.metadata.create_all(engine)
     try:
         return work(engine)
