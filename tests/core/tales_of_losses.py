@@ -182,9 +182,9 @@ def the_application_reports_the_loss_of_a_session_that_ended(book: Book) -> str:
 
 @tale
 def the_application_reports_a_loss_after_a_race_of_one_request(book: Book) -> str:
-    for at_s, caller in ((1.0, PIPELINE), (1.004, HANDLER)):
+    for at_s, caller in ((1.0, PIPELINE), (1.004, HANDLER), (1.006, ACTION)):
         book.looked_up(at_s, request="q1", sites=by(caller))
-    for at_s, session, caller in ((1.03, "a", PIPELINE), (1.041, "b", HANDLER)):
+    for at_s, session, caller in ((1.03, "a", PIPELINE), (1.041, "b", HANDLER), (1.055, "c", ACTION)):
         book.created(at_s, session, request="q1", sites=by(caller, line=47))
     book.looked_up(2, "b", request="q2", sites=by(HANDLER), writer=NEIGHBOUR)
     book.context_lost(2.1, "a", "b", request="q2", sites=(HANDLER,), writer=NEIGHBOUR)

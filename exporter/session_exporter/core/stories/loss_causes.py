@@ -206,13 +206,15 @@ def _race(loss: Loss) -> Explanation | None:
     if not all(sides) or loss.expected == loss.actual:
         return None
     pair = Pair(dossier, *sorted((side[-1] for side in sides), key=lambda step: step.at_us))
+    creates: tuple[Step, ...] = (pair.first, pair.second)
     if pair.are_one_work and pair.first.request:
         cause = "same_request"
+        creates = tuple(each for each in dossier.of_request(pair.first) if each.kind == "created")
     elif relation_of(pair).name == "early":
         cause = "same_worker" if pair.first.process == pair.second.process else "cross_worker"
     else:
         return None
-    return explain_duplicate(replace(dossier, creates=(pair.first, pair.second), texts={"cause": cause}))
+    return explain_duplicate(replace(dossier, creates=creates, texts={"cause": cause}))
 
 
 def _unknown(loss: Loss) -> Explanation:
