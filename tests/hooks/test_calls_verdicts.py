@@ -31,6 +31,9 @@ MODULE = """
     def by_key(key):
         return None
 
+    def of_user(user_id, reference):
+        return None
+
     def ambient(act=lambda: None):
         return act()
 
@@ -101,6 +104,19 @@ def test_the_expected_session_is_known_in_whichever_argument_it_is_given(
         by_key(expected)
     assert asked(journal) == [str(expected)]
     assert unmet(journal) == [(MISSED_BY_ID, "")]
+
+
+@pytest.mark.parametrize(("expected", "other"), [(str(UUID(int=7)), UUID(int=8)), ("17", 9), ("s-17", "s-18")])
+def test_who_is_given_another_id_beside_the_user_has_not_missed_the_expected_session(
+    expected: str, other: Any, watch: Callable[..., Any], tracker: SessionTracker, journal: Recorder
+) -> None:
+    of_user = watch("of_user", user="user_id")
+    with tracker.request(session_id=expected):
+        of_user("ann", other)
+    assert unmet(journal) == []
+    with tracker.request(session_id=expected):
+        of_user("ann", "web")
+    assert unmet(journal) == [(MISSED_BY_USER, "")]
 
 
 def test_an_id_that_may_be_anything_s_is_no_miss_of_the_expected_session(

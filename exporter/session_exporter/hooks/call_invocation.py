@@ -207,6 +207,8 @@ class Invocation(Call):
             expected = "" if request is None else request.find_session()
             if expected and expected in given:
                 return expected, True
+            if expected and any(_is_alike(each, expected) for each in given if each not in {str(self.user), self.key}):
+                return "", False  # it may have been asked for another session, and not for any of the user
         except Exception as error:  # noqa: BLE001 - counted; the lookup is worth recording without it
             plan.reporter.count_failure(error)
             return "", False
@@ -280,6 +282,15 @@ class Invocation(Call):
                 self.key = canonical_id(readers.key(self.instance, self.args, self.kwargs, result), "key")
         except Exception as error:  # noqa: BLE001 - counted; the event is worth recording without it
             self.plan.reporter.count_failure(error)
+
+
+def _is_alike(text: str, expected: str) -> bool:
+    """Whether a text may be an id as well, if the expected one is: of the same length, with the same signs in it."""
+    if expected.isdigit():
+        return text.isdigit()
+    return len(text) == len(expected) and all(
+        one.isalnum() if other.isalnum() else one == other for one, other in zip(text, expected, strict=True)
+    )
 
 
 def _is_new(result: Any) -> bool:
