@@ -31,6 +31,7 @@ class Clue(NamedTuple):
 
     finding: str
     advice: str
+    decided: bool = True
 
 
 def _missing(loss: Loss) -> Explanation:
@@ -44,11 +45,16 @@ def _missing(loss: Loss) -> Explanation:
     for look in _CLUES:
         if clue := look(loss, miss):
             tail = f"; {clue.finding}" if clue.finding else ""
-            return Explanation(f"{cause}{tail}.", [clue.advice])
-    advice = advise("compare_row", where=loss.dossier.where(miss), session=loss.e)
+            more = [] if clue.decided else [_compared(loss, miss)]
+            return Explanation(f"{cause}{tail}.", [clue.advice, *more], clue.decided)
+    advice = _compared(loss, miss)
     if loss.dossier.is_told:
         return Explanation(f"{cause}; no event says why.", [advice], decided=False)
     return Explanation(f"{cause}; no other events were kept.", [advice, advise("keep_more")], decided=False)
+
+
+def _compared(loss: Loss, miss: Step) -> str:
+    return advise("compare_row", where=loss.dossier.where(miss), session=loss.e)
 
 
 def _miss(loss: Loss) -> Step:
@@ -94,7 +100,8 @@ def _elsewhere(loss: Loss, miss: Step) -> Clue | None:
         return None
     there, here = listed(workers.values()), names.worker(miss)
     finding = f"all that is known of it came from {there}, and this lookup from {here}"
-    return Clue(finding, advise("share_store", here=here, there=there))
+    # Where there are two workers, one lookup in two comes from the other, whatever is wrong.
+    return Clue(finding, advise("share_store", here=here, there=there), decided=False)
 
 
 _CLUES: Final = (_ended, _found_later, _young, _elsewhere)
