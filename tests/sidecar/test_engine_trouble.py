@@ -12,6 +12,7 @@ from session_exporter.config import PrivacySettings
 from session_exporter.core import events as wire
 from session_exporter.core.judge import ScopeJudge
 from session_exporter.core.scopes import ScopeRules
+from session_exporter.core.vicinity import Vicinity
 from session_exporter.errors import StateError
 from session_exporter.sidecar.summary import read_hooks
 
@@ -91,6 +92,22 @@ def test_an_event_that_trips_over_a_defect_costs_no_other_event(
         sidecar.cycle(LATER_S)
     snapshot = sidecar.cycle(LATER_S)
     assert snapshot.ledger.scopes["chat"].creates == 2
+    assert snapshot.exporter.events_lost["malformed", "unknown"] == 1
+
+
+def test_an_incident_whose_story_trips_over_a_defect_counts_without_it(
+    sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trip(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Vicinity, "around", trip)
+    sidecar.created(0, "s1")
+    sidecar.created(1, "s2")
+    with pytest.raises(ZeroDivisionError):
+        sidecar.cycle(LATER_S)
+    snapshot = sidecar.cycle(LATER_S)
+    assert snapshot.ledger.scopes["chat"].duplicate_creates == 1
     assert snapshot.exporter.events_lost["malformed", "unknown"] == 1
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from session_exporter.errors import ConfigError
-from session_exporter.sidecar.logs import VALUE_CHARS_MAX, JsonFormatter, LogfmtFormatter, configure
 from session_exporter.ratelimit import TEMPLATES_MAX, RateLimit
+from session_exporter.sidecar.logs import VALUE_CHARS_MAX, JsonFormatter, LogfmtFormatter, configure
 
 LINE_ENDS = re.compile("[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 PAIR = re.compile(r'([A-Za-z0-9_.-]+)=("(?:[^"\\]|\\.)*"|[^ "=]+)(?: |$)')

@@ -10,7 +10,7 @@ Nothing here reads a clock or does input or output. One thread at a time may cal
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from typing import Final
+from typing import Final, TypeAlias
 
 from msgspec import structs
 
@@ -59,6 +59,8 @@ WAITING_MAX: Final = 400_000
 # What waits for the watermark as it is.
 _QUEUED: Final[dict[type, int]] = {wire.Ended: ENDED, wire.Attributed: ATTRIBUTED, wire.Unmet: UNMET}
 
+Remember: TypeAlias = Callable[[Sequence[wire.Event], wire.Writer], None]
+
 
 class Ledger:
     """Counts the events of all scopes.
@@ -105,7 +107,7 @@ class Ledger:
         self._ids = IdChecks(names, self.requests)
         self._listener = listener
         self.trail = trail
-        self._remember: Callable[[Sequence[wire.Event], wire.Writer], None] = trail.add if trail is not None else _forget
+        self._remember: Remember = _forget if trail is None else trail.add
         for kind in (*wire.KINDS.values(), "unknown"):
             self.totals.events.setdefault(kind, 0)
         declared = {DEFAULT_SCOPE: ScopeRules(DEFAULT_SCOPE), OTHER_SCOPE: ScopeRules(OTHER_SCOPE), **rules}

@@ -34,12 +34,18 @@ class Trail:
     Args:
         names: Digests of ids.
         limits: How many events of a user are told, and how long events are remembered.
+
+    Attributes:
+        careful: Go on without the stories of incidents that cannot be told, instead of failing.
     """
+
+    careful = False
 
     def __init__(self, names: Pseudonyms, limits: Limits) -> None:
         self._batches = EventBatches()
         self._windows_us: dict[str, int] = {}
         self._settled = 0
+        self._untold = 0
         self._names = names
         self.go_under(names, limits)
 
@@ -82,6 +88,15 @@ class Trail:
         """Add to each incident that was wanted what is remembered of its users and sessions."""
         if not self._wanted:
             return
+        try:
+            self._tell()
+        except Exception:
+            if not self.careful:
+                raise
+            self._untold += len(self._wanted)
+        self._wanted.clear()
+
+    def _tell(self) -> None:
         vicinity = Vicinity(self._wanted, self._per_user, self._retention_us)
         hashes = Hashes(self._names)
         for batch in self._batches:
@@ -91,7 +106,11 @@ class Trail:
         vicinity.sort()
         self._add_timelines(vicinity)
         self._add_errors(Errors(self._names, self._windows_us, self._wanted))
-        self._wanted.clear()
+
+    def take_untold(self) -> int:
+        """How many incidents could not be told since this was last asked."""
+        untold, self._untold = self._untold, 0
+        return untold
 
     def forget(self, now_us: int) -> None:
         """Forget the batches that were over before the retention."""

@@ -171,8 +171,7 @@ class Engine:
             count += len(batch.events)
             unknown += batch.unknown
             self._apply(batch)
-            if batch.unknown or batch.malformed:
-                self._count_unusable(batch.unknown, batch.malformed)
+            self._count_unusable(batch.unknown, batch.malformed)
             more = time.monotonic() < until_s
             self._advance()
         ledger.totals.events["unknown"] = unknown
@@ -238,6 +237,7 @@ class Engine:
         exporter.committed_at_us = self._now_us()
         exporter.hooks = [hooks_of(control) for control in controls if control.alive]
         changes = take_changes(self._ledger)
+        self._count_unusable(0, self._trail.take_untold())
         changes.trail = self._trail.kept() if final else []
         positions = self._reader.positions()
         if changes.trail or self._differs(changes, positions):
@@ -284,6 +284,7 @@ class Engine:
             self._change_ids()
         self._exporter, self._ledger = self._restored()
         self._trail.go_on(self._state.trail())
+        self._trail.careful = self._careful
         self._drains = self._exporter.drains
         if stored is None and self._mark.names_another(self._identity):
             self._seed()
