@@ -48,7 +48,7 @@ def judge(reports, *, window_us, idle_us, lateness_us, sessions_per_user, end_re
     for entry in chronicle.births:
         if past.expected_ended(entry) or past.rotated(entry, "before"):
             entry.is_rotation = True
-        elif entry.expected and past.is_open(entry):
+        elif past.expected_state(entry)[1]:
             entry.decided_us = (entry.made_us or entry.at_us) + lateness_us
     doubles = duplicates(chronicle.timelines, **rules)
     found.duplicates = Counter(cause for _, _, cause in doubles)
@@ -118,25 +118,34 @@ class Past:
     def last_use_us(self, generation, at_us):
         return max(time for time in generation.uses if time <= at_us)
 
+    def state(self, session, at_us):
+        """(time, reason, writers) of the end of a session that has ended by a time, and whether it is there to end."""
+        heard_of = [each for each in self.chronicle.stays[session] if each.uses_by(at_us) or each.ended_by(at_us)]
+        if heard_of and not heard_of[-1].uses_by(at_us):  # nothing but its end has been told
+            end = heard_of[-1].ended_by(at_us)
+            return (end if at_us - end[0] <= self.idle_us else None), False
+        _, generation = self.at(session, at_us)
+        if generation is None or at_us - self.last_use_us(generation, at_us) > self.idle_us:
+            return None, False
+        end = self.end_by(generation, at_us)
+        return end, end is None
+
     def expected_ended(self, entry):
         """A request had found its session, made another, and ended the first."""
-        if not entry.expected or entry.expected == entry.session:
-            return False
-        made_us = entry.made_us or entry.at_us
-        told_us = max(made_us, entry.generation.born_us)
-        generation = self.at(entry.expected, made_us)[1] or self.at(entry.expected, told_us)[1]
-        if generation is None:  # nothing but its end had been told
-            stays = self.chronicle.stays[entry.expected]
-            low_us = told_us - self.idle_us
-            ends = [end[:2] for stay in stays for end in stay.ends if low_us <= end[0] < told_us]
-            gaps_us = [gap_us for stay in stays for each in stay.generations for gap_us in each.gaps]
-            ends += [(low_us, "deleted") for low_us, high_us in gaps_us if low_us < made_us < high_us]
-            end = ends[-1] if ends else None
-        elif told_us - self.last_use_us(generation, told_us) > self.idle_us:
-            end = None  # it has expired
-        else:
-            end = self.end_by(generation, made_us + self.lateness_us)
+        end, is_open = self.expected_state(entry)
+        if is_open:
+            end, _ = self.state(entry.expected, (entry.made_us or entry.at_us) + self.lateness_us)
         return bool(end) and end[1] != "expired"
+
+    def expected_state(self, entry):
+        """How the expected session had ended when the create was judged, and whether it may still do so."""
+        if not entry.expected or entry.expected == entry.session:
+            return None, False
+        told_us = max(entry.made_us or entry.at_us, entry.generation.born_us)
+        end, is_open = self.state(entry.expected, told_us)
+        if end and end[1] == "deleted" and end[0] + self.lateness_us >= told_us:
+            is_open = True  # it may turn out to be a rewrite
+        return end, is_open
 
     def before(self, entry):
         """The entry before a create on its user's timeline.
@@ -169,7 +178,7 @@ class Past:
         """The session before it ended as rotated, less than the window before it, or within the lateness after it."""
         generation = self.replaced(entry)
         end = generation and self.end_by(generation, entry.at_us + self.lateness_us)
-        if not end or end[1] != "rotated":
+        if not end or end[1] != "rotated" or entry.at_us - self.last_use_us(generation, entry.at_us) > self.idle_us:
             return False
         return end[0] > entry.at_us - self.window_us and (end[0] <= entry.at_us) == (when == "before")
 
@@ -194,15 +203,6 @@ class Past:
         time, reason, writers = end
         only_watch = writers == {wire.WATCH} and time > entry.at_us - self.window_us
         return reason in self.end_reasons and not only_watch
-
-    def is_open(self, entry):
-        """Whether it cannot be certain at once that it is no rotation."""
-        made_us = entry.made_us or entry.at_us
-        _, expected = self.at(entry.expected, made_us) if entry.expected != entry.session else (None, None)
-        told_us = max(made_us, entry.generation.born_us)
-        return expected is not None and not any(
-            time + (self.lateness_us if reason == "deleted" else 0) < told_us for time, reason, _ in expected.ends[:1]
-        )
 
     def judged_us(self, entry):
         """When a replacement is judged: at once when the session before had the same id, and it is no rotation."""

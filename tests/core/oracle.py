@@ -61,12 +61,24 @@ class Stay:
     last: int | None = None
     ended: bool = False
     ends: list[tuple] = field(default_factory=list)  # before anything else was heard of it
+    why: str = ""  # it ended last
     gone_us: int = 0
+    sure_us: int = 0  # when its deletion is certain
+    gaps: list[tuple[int, int]] = field(default_factory=list)  # from a deletion to its insert, or to its reason
     saw_deletion: list[wire.Writer] = field(default_factory=list)  # before somebody else said why it ended
     revived: bool = False
     deleted_at: int | None = None
     task: str = ""  # what `restart_on` names
     generations: list[Generation] = field(default_factory=list)
+
+    def uses_by(self, at_us):
+        return [time for each in self.generations for time in each.uses if time <= at_us]
+
+    def ended_by(self, at_us):
+        """The first end of a session of which nothing else had been told."""
+        ends = [end[:2] for end in self.ends if end[0] <= at_us]
+        gaps = [(gap[0], "deleted") for gap in self.gaps if gap[0] <= at_us < gap[1]]
+        return next(iter([*ends, *gaps]), None)
 
 
 @dataclass
@@ -128,8 +140,11 @@ def read(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one", u
         if type(event) in {wire.Created, wire.Observed}
     ]
 
+    def is_write(event):
+        return type(event) is wire.Created or event.origin != wire.RESULT
+
     def is_young(event):
-        return type(event) is wire.Created or (event.created_at_us and event.at_us - event.created_at_us < window_us)
+        return is_write(event) or (event.created_at_us and event.at_us - event.created_at_us < window_us)
 
     def rewritten_us(deletion):
         """When an insert makes it a rewrite, if one does."""
@@ -140,7 +155,7 @@ def read(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one", u
             if event.session == deletion.session
             and deletion.at_us <= event.at_us <= limit_us
             and is_young(event)
-            and (created_us > deletion.at_us or type(event) is wire.Created)
+            and (created_us > deletion.at_us or is_write(event))
         )
         return next(inserts, float("inf"))
 
@@ -168,8 +183,11 @@ def read(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one", u
                 arrive(session, known=True, ended=True, revived=True)  # only the id is remembered
 
     def enter(stay, entry):
-        timelines[stay.owner].append(entry)
-        stay.placed = True
+        if stay.owner:
+            timelines[stay.owner].append(entry)
+            stay.placed = True
+        else:
+            stay.unplaced, stay.unplaced_until = entry, None
 
     def active(stay, event, *, is_create=False):
         """Whatever is done with a session; one that had ended is over all the same until it is created again."""
@@ -177,9 +195,11 @@ def read(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one", u
             back = stay.revived and not stay.generations
             stay.generations.append(Generation(back, event.at_us if back else None))
             if back or is_create:
-                stay.ended = False
+                stay.ended, stay.why = False, ""
             elif stay.ended:
                 stay.generations[-1].ends = stay.ends
+            else:
+                stay.generations[-1].gaps += stay.gaps
         stay.known = True
         stay.last = event.at_us
         stay.generations[-1].uses.append(event.at_us)
@@ -213,14 +233,11 @@ def read(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one", u
                     entry.expected = event.expected
                     chronicle.births.append(entry)
                     return
-            stay.birth = Entry(stay.adopted_at, event.session, "create", *told)
+            stay.birth = Entry(max(stay.adopted_at, stay.owned_us), event.session, "create", *told)
         else:
             stay.birth = Entry(event.at_us, event.session, "create", *told)
         chronicle.births.append(stay.birth)
-        if stay.owner:
-            enter(stay, stay.birth)
-        else:
-            stay.unplaced, stay.unplaced_until = stay.birth, None
+        enter(stay, stay.birth)
 
     def over(stay, at_us, reason, writer):
         stay.known = True
@@ -230,8 +247,9 @@ def read(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one", u
             verdict.ends[reason] += 1
         ends = stay.generations[-1].ends if stay.generations else stay.ends
         ends += [(at_us, reason, each.id) for each in (writer, *stay.saw_deletion)]
-        stay.saw_deletion = []
-        stay.gone_us = at_us
+        stay.saw_deletion, stay.why = [], reason
+        if reason != "deleted" or at_us > stay.sure_us:
+            stay.gone_us, stay.sure_us = at_us, at_us + (lateness_us if reason == "deleted" else 0)
         stay.ended, stay.born, stay.adopted_at = True, False, None
         # Whose it was may be told as long as its deletion is not certain.
         if reason != "deleted":
@@ -243,6 +261,8 @@ def read(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one", u
     def create(stay, event, writer):
         deleted_at, stay.deleted_at = stay.deleted_at, None
         was_born = stay.born
+        if not was_born and deleted_at is None:
+            stay.unplaced = None
         active(stay, event, is_create=True)
         sighted(stay, event)
         if deleted_at is not None:
@@ -253,6 +273,35 @@ def read(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one", u
         elif stay.birth is not None:
             stay.birth.told.append((event.at_us, writer, event.request))
 
+    def restart(stay, event, writer):
+        if is_other(stay, event) and not stay.ended and stay.deleted_at is None:
+            over(stay, event.at_us - 1, "replaced", writer)
+        stay.task = event.generation or stay.task
+
+    def is_other(stay, event):
+        return event.generation and stay.task and event.generation != stay.task
+
+    def is_made(stay, event):
+        another = sessions_per_user == "one" and any(
+            other.owner == (event.user, event.key)
+            and not other.ended
+            and other.deleted_at is None
+            and not other.saw_deletion
+            and other.last is not None
+            for name, other in stays.items()
+            if name != event.session
+        )
+        if event.origin == wire.RESULT:
+            is_new = not stay.born or stay.deleted_at is not None
+            return (is_young(event) and is_new and event.created_at_us > max(stay.gone_us, stay.deleted_at or 0)) or (
+                another and not stay.known
+            )
+        if stay.deleted_at is not None or is_other(stay, event):
+            return True
+        if not stay.known:
+            return event.origin == wire.ROW or another
+        return stay.ended and stay.why not in {"", "expired"}
+
     for event, writer in history:
         expire_until(event.at_us)
         chronicle.heard_us.setdefault(event.session, event.at_us)
@@ -260,7 +309,7 @@ def read(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one", u
             arrive(event.session)
         stay = stays[event.session] if event.session else Stay("")
         kind = type(event)
-        if kind in {wire.LookedUp, wire.Observed}:
+        if kind is wire.LookedUp or (kind is wire.Observed and event.origin == wire.RESULT):
             verdict.lookups += 1
             if event.request:
                 looked[event.request, event.user, event.key] += 1
@@ -278,32 +327,15 @@ def read(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one", u
         elif kind is wire.Attributed:
             active(stay, event)
         elif kind is wire.Created:
-            if (
-                event.generation
-                and stay.task
-                and event.generation != stay.task
-                and not stay.ended
-                and stay.deleted_at is None
-            ):
-                over(stay, event.at_us - 1, "replaced", writer)
-            stay.task = event.generation or stay.task
+            restart(stay, event, writer)
             create(stay, event, writer)
         elif kind is wire.Observed:
-            another = sessions_per_user == "one" and any(
-                other.owner == (event.user, event.key)
-                and not other.ended
-                and other.deleted_at is None
-                and other.last is not None
-                for name, other in stays.items()
-                if name != event.session
-            )
             unknown = not stay.known
-            is_new = not stay.born or stay.deleted_at is not None
-            if (is_young(event) and is_new and event.created_at_us > max(stay.gone_us, stay.deleted_at or 0)) or (
-                unknown and another
-            ):
+            if is_made(stay, event):
+                restart(stay, event, writer)
                 create(stay, event, writer)
             else:
+                stay.task = event.generation or stay.task
                 active(stay, event)
                 if unknown:
                     sighted(stay, event)
@@ -311,7 +343,7 @@ def read(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one", u
                     stay.adopted_at = event.at_us
                     told = (stay.generations[-1], event.request, [(event.at_us, writer, event.request)], event.expected)
                     enter(stay, Entry(event.at_us, event.session, "adoption", *told))
-                elif fresh:
+                elif fresh and event.origin != wire.ROW:
                     verdict.reuses += 1
         elif kind is wire.Ended:
             if event.reason != "deleted" or stay.ended:
@@ -320,12 +352,15 @@ def read(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one", u
                 stay.known = True
                 explained, rewritten = explained_us(event), rewritten_us(event)
                 if explained < rewritten:
-                    stay.saw_deletion, stay.gone_us = [writer], event.at_us
+                    stay.saw_deletion.append(writer)
+                    stay.gone_us = event.at_us
+                    stay.gaps.append((event.at_us, explained))
                     stay.last = stay.last if stay.last is not None else event.at_us
                     if stay.generations:
                         stay.generations[-1].gaps.append((event.at_us, explained))
                 elif rewritten < float("inf"):
                     stay.deleted_at = event.at_us
+                    stay.gaps.append((event.at_us, rewritten))
                 else:
                     over(stay, event.at_us, event.reason, writer)
         if event.session and stay.owner and not stay.placed and stay.unplaced is None:

@@ -56,19 +56,19 @@ class Continuity:
         elif session is not None or report.first or self._people.remembers(report.session):
             self._tally.stale(report)
 
-    def rotates(self, expected: bytes, created_us: int) -> int:
-        """Whether a create is a rotation, for all that is known when it is judged."""
+    def rotates(self, expected: bytes, at_us: int) -> int:
+        """Whether a create is a rotation, for all that is known at a time."""
         session = self._people.sessions.get(expected) if expected else None
         if session is None:
             return NO_ROTATION
-        if end_of(marks_of(session), created_us) is None:
+        if end_of(marks_of(session), at_us) is None:
             return PERHAPS_ROTATION
-        return ROTATION if self.is_rotation(expected, created_us) else NO_ROTATION
+        return ROTATION if self.is_rotation(expected, at_us) else NO_ROTATION
 
-    def is_rotation(self, expected: bytes, created_us: int) -> bool:
-        """Whether the session that the request of a create had expected, and found, was ended."""
+    def is_rotation(self, expected: bytes, at_us: int) -> bool:
+        """Whether the session that the request of a create had expected, and found, has ended by a time."""
         session = self._people.sessions.get(expected)
-        end = self._end(session, created_us) if session is not None else None
+        end = self._end(session, at_us) if session is not None else None
         return end is not None and end[1] != "expired"
 
     def await_rotation(self, session: Session, created_us: int, evidence: Evidence, expected: bytes) -> None:
@@ -116,13 +116,13 @@ class Continuity:
 
     def is_rotated(self, identifier: bytes, session: Session, at_us: int) -> bool:
         """Whether the session before a create at `at_us` was ended as `rotated` a moment before it."""
-        before = self._people.sessions.get(identifier)
+        before = self._before(identifier, session)
         end = self._end_before(before, session, at_us) if before is not None else None
         return end is not None and end[1] == "rotated" and 0 <= at_us - end[0] < self._rules.duplicate_window_us
 
     def took_over(self, identifier: bytes, session: Session, at_us: int, evidence: Evidence, *, now_us: int) -> None:
         """Judge a create, which is neither a rapid duplicate nor a rotation, after another session of its user."""
-        before = self._people.sessions.get(identifier)
+        before = self._before(identifier, session)
         if before is None or (before is not session and before.last_us < now_us - self._rules.idle_timeout_us):
             return
         due = Report(
@@ -158,6 +158,11 @@ class Continuity:
         elif not self._had_expired(before, created_us, created_us):
             report = structs.replace(due, at_us=created_us)
             self._lose(before, report, "replaced", due.session, WAS_LOST if _began_after(before, end) else LOST)
+
+    def _before(self, identifier: bytes, session: Session) -> Session | None:
+        """The session that its user had come to before; None when it is no longer there, or is another user's now."""
+        before = self._people.sessions.get(identifier)
+        return before if before is not None and before.owner is session.owner else None
 
     def _was_live(self, session: Session, report: Report) -> bool:
         """Whether a session was there for the user of a request when that began to do without it."""

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from session_exporter.core.events import WATCH
-from session_exporter.core.population import Population
+from session_exporter.core.generations import end_of
+from session_exporter.core.population import Population, marks_of
 from session_exporter.core.records import DELETION_DUE, Report, Session
 
 
@@ -53,10 +54,16 @@ class Deletions:
 
     def see(self, session: Session, report: Report) -> None:
         """Note of an end whether anybody but the database told of it."""
-        was_over = self._people.is_over(session)
-        if report.evidence.worker != WATCH:
-            if was_over and session.past is not None:
-                session.past.unseen_us = session.past.unseen_us[:-1]
-        elif not was_over:
-            past = session.with_past()
-            past.unseen_us = (*past.unseen_us[-1:], report.at_us)
+        at_us, is_unseen, past = report.at_us, report.evidence.worker == WATCH, session.past
+        if not self._people.is_over(session):
+            if is_unseen:
+                past = session.with_past()
+                past.unseen_us = (*past.unseen_us[-1:], at_us)
+        elif past is not None and past.unseen_us:
+            deleted_us = self._people.deleting.get(session.id)
+            mark = end_of(marks_of(session), at_us)
+            told_us = deleted_us if deleted_us is not None or mark is None else mark[0]
+            if not is_unseen:
+                past.unseen_us = tuple(each for each in past.unseen_us if each != told_us)
+            elif deleted_us is not None and report.reason != "deleted":  # what explains a deletion stands for it
+                past.unseen_us = tuple(at_us if each == deleted_us else each for each in past.unseen_us)

@@ -158,8 +158,8 @@ class ScopeJudge:
                 if birth.at_us >= session.ended_us:  # a late one may be of a generation that has ended since
                     session.flags |= STARTED
                     session.started_us = birth.at_us
-                self._born(session, birth, report)
-        if not births:
+                self._born(session, birth, report, is_known_now=is_known_now)
+        if not births and not rewritten:
             self.timelines.witness(session, report.evidence)
         if is_known_now and (rewritten or not births):
             self._attributed(session, report)
@@ -254,13 +254,13 @@ class ScopeJudge:
         self.people.refresh(session)
         return added
 
-    def _born(self, session: Session, birth: Birth, report: Report) -> None:
+    def _born(self, session: Session, birth: Birth, report: Report, *, is_known_now: bool = False) -> None:
         if birth.adopted:
             self.adopting.pop(session.id, None)
         was_lost = WAS_LOST if session.flags & LOST else 0
         session.flags = session.flags & ~(LOST | WAS_LOST) | was_lost
         self.tally.create(birth.at_us, session.id, session.user, report.evidence)
-        self.timelines.create(session, birth, report.evidence, report.other)
+        self.timelines.create(session, birth, report, is_known_now=is_known_now)
 
     def _attribute(self, session: Session, report: Report) -> bool:
         """Give a session its user, when that has not been known; whether it is known now."""
@@ -307,8 +307,7 @@ class ScopeJudge:
         self.adopting[session.id] = report.at_us
         due_us = report.at_us + self._lateness_us
         self._wait(Report(due_us, session.id, ADOPTION_DUE, self.number, user=report.user, created_at_us=report.at_us))
-        if session.owner is not None:
-            self.timelines.adoption(session.owner, session, report.at_us, report.evidence)
+        self.timelines.adoption(session, report.at_us, report.evidence)
 
     def _end(self, session: Session, at_us: int, reason: str) -> None:
         marks = marks_of(session)

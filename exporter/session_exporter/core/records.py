@@ -124,7 +124,7 @@ class Past(msgspec.Struct, eq=False, gc=False):
     Attributes:
         ended_us: Last end; 0 for none.
         marks: Creates, sightings and ends in order of time; None for a session that was created once.
-        evidence: Of a create whose user is not known yet.
+        evidence: Of a create, or an adoption, whose user is not known yet.
         version: Digest of what the scope's `restart_on` columns held; empty when they are not known.
         unseen_us: The last two ends that nobody told but the database.
         others: Digests of users it was used by, besides its own.

@@ -48,13 +48,18 @@ class Timelines:
         self._continuity = continuity
         self._evidence_us = people.rules.duplicate_window_us + lateness_us + EVIDENCE_SLACK_US
 
-    def create(self, session: Session, birth: Birth, evidence: Evidence, expected: bytes) -> None:
-        """Place a create, unless nobody knows whose it is.
+    def create(self, session: Session, birth: Birth, report: Report, *, is_known_now: bool) -> None:
+        """Place a create, unless nobody knows whose it is; what may be a rotation stands there as one.
 
-        What may be a rotation stands there as one until it is certain that it is none.
+        Args:
+            session: What was created.
+            birth: When, and whether it had been adopted before.
+            report: Of its create.
+            is_known_now: Whose it is was not known before this report.
         """
-        owner, at_us = session.owner, birth.at_us
-        rotates = self._continuity.rotates(expected, at_us)
+        owner, evidence, expected = session.owner, report.evidence, report.other
+        at_us = max(birth.at_us, report.at_us) if is_known_now else birth.at_us
+        rotates = self._continuity.rotates(expected, report.at_us)
         if rotates == ROTATION:
             self._tally.rotation(at_us, session.id, session.user)
         elif rotates == PERHAPS_ROTATION:
@@ -62,14 +67,19 @@ class Timelines:
         if owner is None:
             past = session.with_past()
             past.evidence, past.rotates = evidence, rotates
-        elif rotates == NO_ROTATION:
-            self._judge(owner, session, at_us, evidence, stands=birth.adopted)
+            return
+        stands = birth.adopted and duplicates.stands_at(owner, session.id, at_us) == at_us
+        if rotates == NO_ROTATION:
+            self._judge(owner, session, at_us, evidence, stands=stands)
         else:
-            self._rotate(owner, session, at_us, evidence, stands=birth.adopted)
+            self._rotate(owner, session, at_us, evidence, stands=stands)
 
-    def adoption(self, owner: Owner, session: Session, at_us: int, evidence: Evidence) -> None:
-        """Place an adoption."""
-        self._place(owner, Anchor(at_us, session.id, False, evidence.request, evidence))
+    def adoption(self, session: Session, at_us: int, evidence: Evidence) -> None:
+        """Place an adoption, unless nobody knows whose it is."""
+        if session.owner is None:
+            session.with_past().evidence = evidence
+        else:
+            self._place(session.owner, Anchor(at_us, session.id, False, evidence.request, evidence))
 
     def attribution(self, owner: Owner, session: Session, at_us: int, evidence: Evidence, *, is_create: bool) -> None:
         """Place a create or an adoption whose user has become known, at the time of that when it is later."""
@@ -78,7 +88,7 @@ class Timelines:
         elif is_create:
             self._rotate(owner, session, at_us, evidence)
         else:
-            self.adoption(owner, session, at_us, evidence)
+            self.adoption(session, at_us, evidence)
 
     def witness(self, session: Session, evidence: Evidence) -> None:
         """Take the evidence of a further report of a create, when only the database had told of it so far."""
@@ -94,7 +104,7 @@ class Timelines:
     def rotation_due(self, due: Report) -> None:
         """Decide whether a create is a rotation, now that it is certain whether what it expected was ended."""
         session = self._people.sessions.get(due.session)
-        is_rotation = self._continuity.is_rotation(due.other, due.created_at_us)
+        is_rotation = self._continuity.is_rotation(due.other, due.at_us)
         if is_rotation:
             user = due.user if session is None else session.user
             self._tally.rotation(due.created_at_us, due.session, user)
