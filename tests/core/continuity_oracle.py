@@ -6,7 +6,7 @@ Like `oracle`, whose lists of stays and timelines it reads, it sees the whole hi
 from collections import Counter
 from dataclasses import dataclass, field
 
-from oracle import duplicates, read
+from oracle import Reader, duplicates
 
 from session_exporter.core import events as wire
 
@@ -39,9 +39,8 @@ def judge(reports, *, window_us, idle_us, lateness_us, sessions_per_user, end_re
     """
     rules = {"window_us": window_us, "sessions_per_user": sessions_per_user}
     until_us = max((event.at_us for event, _ in reports), default=0)
-    chronicle = read(reports, idle_us=idle_us, lateness_us=lateness_us, until_us=until_us, **rules)
+    verdict, chronicle = Reader(reports, idle_us=idle_us, lateness_us=lateness_us, **rules).read(until_us)
     past = Past(chronicle, window_us, idle_us, lateness_us, end_reasons, sessions_per_user)
-    verdict = chronicle.verdict
     found = Found(verdict.creates, verdict.adopted, verdict.reuses, +verdict.ends)
 
     rotated_after = set()
@@ -107,17 +106,6 @@ class Past:
         ]
         return begun[-1] if begun else (None, None)
 
-    def end_by(self, generation, at_us):
-        """(time, reason, writers) of its end by a time; a deletion is one until an insert makes it a rewrite."""
-        ends = [end for end in generation.ends if end[0] <= at_us]
-        if ends:
-            return (*ends[0][:2], {writer for _, _, writer in ends})
-        gap_us = [deleted_us for deleted_us, inserted_us in generation.gaps if deleted_us <= at_us < inserted_us]
-        return (gap_us[0], "deleted", set()) if gap_us else None
-
-    def last_use_us(self, generation, at_us):
-        return max(time for time in generation.uses if time <= at_us)
-
     def state(self, session, at_us):
         """(time, reason, writers) of the end of a session that has ended by a time, and whether it is there to end."""
         heard_of = [each for each in self.chronicle.stays[session] if each.uses_by(at_us) or each.ended_by(at_us)]
@@ -125,9 +113,9 @@ class Past:
             end = heard_of[-1].ended_by(at_us)
             return (end if at_us - end[0] <= self.idle_us else None), False
         _, generation = self.at(session, at_us)
-        if generation is None or at_us - self.last_use_us(generation, at_us) > self.idle_us:
+        if generation is None or at_us - generation.last_use_us(at_us) > self.idle_us:
             return None, False
-        end = self.end_by(generation, at_us)
+        end = generation.end_by(at_us)
         return end, end is None
 
     def expected_ended(self, entry):
@@ -177,8 +165,8 @@ class Past:
     def rotated(self, entry, when):
         """The session before it ended as rotated, less than the window before it, or within the lateness after it."""
         generation = self.replaced(entry)
-        end = generation and self.end_by(generation, entry.at_us + self.lateness_us)
-        if not end or end[1] != "rotated" or entry.at_us - self.last_use_us(generation, entry.at_us) > self.idle_us:
+        end = generation and generation.end_by(entry.at_us + self.lateness_us)
+        if not end or end[1] != "rotated" or entry.at_us - generation.last_use_us(entry.at_us) > self.idle_us:
             return False
         return end[0] > entry.at_us - self.window_us and (end[0] <= entry.at_us) == (when == "before")
 
@@ -187,14 +175,14 @@ class Past:
         generation = self.replaced(entry)
         if generation is None:
             return False
-        end = self.end_by(generation, entry.at_us + self.lateness_us)
+        end = generation.end_by(entry.at_us + self.lateness_us)
         if generation.revived and entry.at_us - generation.uses[0] < self.window_us:
             return False  # it had expired, and was only looked at before another was made
         if self.before(entry).session == entry.session:
             return entry.at_us - end[0] <= self.idle_us and not self.is_legitimate(end, entry)
         now_us = max(entry.at_us, entry.generation.born_us, entry.decided_us)
         for time_us in (entry.at_us, now_us):
-            if time_us - self.last_use_us(generation, time_us) > self.idle_us:
+            if time_us - generation.last_use_us(time_us) > self.idle_us:
                 return False  # it had expired, or has before it is certain that this is no rotation
         return not (end and self.is_legitimate(end, entry))
 
@@ -220,8 +208,8 @@ class Past:
             return None
         owner = stay.owner[0] if stay.owner and stay.owned_us <= unmet.at_us else ""
         is_live = (
-            unmet.at_us - self.last_use_us(generation, unmet.at_us) <= self.idle_us
-            and not self.end_by(generation, unmet.at_us)
+            unmet.at_us - generation.last_use_us(unmet.at_us) <= self.idle_us
+            and not generation.end_by(unmet.at_us)
             and (not owner or not unmet.user or owner == unmet.user)
             and (generation.seen_us is None or generation.seen_us > unmet.at_us or generation.seen_us < unmet.since_us)
         )

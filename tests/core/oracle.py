@@ -1,84 +1,18 @@
 """An offline reading of the whole history, as plain as it can be: what the ledger must agree with.
 
-It sees all events at once, sorts them, and looks back over complete lists. It shares no code with the ledger.
+It sees all events at once, sorts them, and looks forward and back over complete lists. It shares no code with the
+ledger.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
+from math import inf
+
+from chronicle import Chronicle, Entry, Generation, Stay
 
 from session_exporter.core import events as wire
 
 KIND_ORDER = {wire.Created: 1, wire.Reused: 2, wire.LookedUp: 3, wire.Observed: 4, wire.Ended: 5, wire.Attributed: 6}
-
-
-@dataclass(eq=False)
-class Generation:
-    """What happened to a session until it is created again after its end, or comes back when it had expired.
-
-    A use or a sighting of a session that has ended is no new generation.
-    """
-
-    revived: bool = False  # it had expired
-    seen_us: int | None = None  # when it was first created or sighted, or used again
-    born_us: int | None = None  # when its create was told, if it was
-    uses: list[int] = field(default_factory=list)
-    ends: list[tuple] = field(default_factory=list)  # (time, reason, writer's id); the first one ended it
-    gaps: list[list[int]] = field(default_factory=list)  # from a deletion to the insert that made it a rewrite
-    lost: list[int] = field(default_factory=list)
-
-
-@dataclass(eq=False)
-class Entry:
-    """A place on the timeline of a user and key."""
-
-    at_us: int
-    session: str
-    kind: str  # create, adoption, or sight: first seen in use
-    generation: Generation
-    request: str
-    told: list[tuple]  # (time, writer, request) of each report, in order of time
-    expected: str = ""
-    is_rotation: bool = False
-    decided_us: int = 0  # when it is certain that it is no rotation, if that is later
-    made_us: int = 0  # when it was created, if its user was not known then
-
-
-@dataclass(eq=False)
-class Stay:
-    """What is known of one session id, from when it is first heard of until it has been idle for too long."""
-
-    session: str
-    known: bool = False
-    born: bool = False  # the current generation has been created
-    adopted_at: int | None = None
-    owner: tuple[str, str] | None = None
-    owned_us: int = 0
-    users: set[str] = field(default_factory=set)
-    unplaced: Entry | None = None
-    unplaced_until: int | None = None
-    birth: Entry | None = None
-    placed: bool = False
-    last: int | None = None
-    ended: bool = False
-    ends: list[tuple] = field(default_factory=list)  # before anything else was heard of it
-    why: str = ""  # it ended last
-    gone_us: int = 0
-    sure_us: int = 0  # when its deletion is certain
-    gaps: list[tuple[int, int]] = field(default_factory=list)  # from a deletion to its insert, or to its reason
-    saw_deletion: list[wire.Writer] = field(default_factory=list)  # before somebody else said why it ended
-    revived: bool = False
-    deleted_at: int | None = None
-    task: str = ""  # what `restart_on` names
-    generations: list[Generation] = field(default_factory=list)
-
-    def uses_by(self, at_us):
-        return [time for each in self.generations for time in each.uses if time <= at_us]
-
-    def ended_by(self, at_us):
-        """The first end of a session of which nothing else had been told."""
-        ends = [end[:2] for end in self.ends if end[0] <= at_us]
-        gaps = [(gap[0], "deleted") for gap in self.gaps if gap[0] <= at_us < gap[1]]
-        return next(iter([*ends, *gaps]), None)
 
 
 @dataclass
@@ -93,27 +27,16 @@ class Verdict:
     duplicates: Counter = field(default_factory=Counter)
 
 
-@dataclass
-class Chronicle:
-    """What happened, in lists: stays by session and timelines by user and key, in order of time."""
-
-    verdict: Verdict = field(default_factory=Verdict)
-    stays: dict[str, list[Stay]] = field(default_factory=lambda: defaultdict(list))
-    timelines: dict[tuple, list[Entry]] = field(default_factory=lambda: defaultdict(list))
-    births: list[Entry] = field(default_factory=list)
-    heard_us: dict[str, int] = field(default_factory=dict)  # when a session's id was first told
-
-
 def judge(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one"):
-    """Judge one scope's history; the arguments are those of `read`."""
+    """Judge one scope's history: (event, writer) of every event there was, in any order."""
     rules = {"window_us": window_us, "sessions_per_user": sessions_per_user}
-    chronicle = read(reports, idle_us=idle_us, lateness_us=lateness_us, **rules)
-    chronicle.verdict.duplicates = Counter(each[2] for each in duplicates(chronicle.timelines, **rules))
-    return chronicle.verdict
+    verdict, chronicle = Reader(reports, idle_us=idle_us, lateness_us=lateness_us, **rules).read()
+    verdict.duplicates = Counter(cause for _, _, cause in duplicates(chronicle.timelines, **rules))
+    return verdict
 
 
-def read(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one", until_us=0):
-    """Read one scope's history.
+class Reader:
+    """Reads one scope's history.
 
     Args:
         reports: (event, writer) of every event there was, in any order.
@@ -121,75 +44,125 @@ def read(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one", u
         idle_us: The idle timeout.
         lateness_us: How soon after a deletion an insert makes it a rewrite, and a create explains a sighting.
         sessions_per_user: `one` or `many`.
-        until_us: What has been idle for too long then has expired.
     """
-    chronicle = Chronicle()
-    verdict, timelines = chronicle.verdict, chronicle.timelines
-    stays = {}
-    seen = set()  # (request, session)
-    looked = Counter()
 
-    history = sorted(
-        (each for each in reports if type(each[0]) in KIND_ORDER),
-        key=lambda each: (each[0].at_us, each[0].session, KIND_ORDER[type(each[0])]),
-    )
-    verdict.losses = sum(1 for event, _ in reports if type(event) is wire.ContextLost)
-    made = [
-        (event, event.at_us if type(event) is wire.Created else event.created_at_us)
-        for event, _ in history
-        if type(event) in {wire.Created, wire.Observed}
-    ]
-
-    def is_write(event):
-        return type(event) is wire.Created or event.origin != wire.RESULT
-
-    def is_young(event):
-        return is_write(event) or (event.created_at_us and event.at_us - event.created_at_us < window_us)
-
-    def rewritten_us(deletion):
-        """When an insert makes it a rewrite, if one does."""
-        limit_us = deletion.at_us + lateness_us
-        inserts = (
-            event.at_us
-            for event, created_us in made
-            if event.session == deletion.session
-            and deletion.at_us <= event.at_us <= limit_us
-            and is_young(event)
-            and (created_us > deletion.at_us or is_write(event))
+    def __init__(self, reports, *, window_us, idle_us, lateness_us, sessions_per_user):
+        self.window_us, self.idle_us, self.lateness_us = window_us, idle_us, lateness_us
+        self.is_one = sessions_per_user == "one"
+        self.verdict = Verdict(losses=sum(1 for event, _ in reports if type(event) is wire.ContextLost))
+        self.chronicle = Chronicle()
+        self.stays = {}
+        self.seen = set()  # (request, session)
+        self.looked = Counter()
+        self.history = sorted(
+            (each for each in reports if type(each[0]) in KIND_ORDER),
+            key=lambda each: (each[0].at_us, each[0].session, KIND_ORDER[type(each[0])]),
         )
-        return next(inserts, float("inf"))
 
-    def explained_us(deletion):
-        """When somebody says why it ended, if that is a moment later."""
-        explained = (
-            event.at_us
-            for event, _ in history
-            if type(event) is wire.Ended
-            and event.session == deletion.session
-            and event.reason != "deleted"
-            and deletion.at_us <= event.at_us <= deletion.at_us + lateness_us
-        )
-        return next(explained, float("inf"))
+    def read(self, until_us=0):
+        """The counts, and what happened; what has been idle for too long at `until_us` has expired."""
+        tell = {
+            wire.Created: self.created,
+            wire.Reused: self.reused,
+            wire.LookedUp: self.looked_up,
+            wire.Observed: self.observed,
+            wire.Ended: self.ended,
+            wire.Attributed: lambda stay, event, _writer: self.active(stay, event),
+        }
+        for event, writer in self.history:
+            self.expire(event.at_us)
+            self.chronicle.heard_us.setdefault(event.session, event.at_us)
+            if event.session and event.session not in self.stays:
+                self.arrive(event.session)
+            stay = self.stays.get(event.session, Stay(""))
+            tell[type(event)](stay, event, writer)
+            if stay.session and stay.owner and not stay.placed and stay.unplaced is None:
+                self.enter(stay, Entry(event.at_us, event.session, "sight", stay.generations[-1]))
+        self.expire(until_us)
+        for timeline in self.chronicle.timelines.values():
+            timeline.sort(key=lambda entry: (entry.at_us, entry.session))
+        return self.verdict, self.chronicle
 
-    def arrive(session, **what):
-        stays[session] = Stay(session, **what)
-        chronicle.stays[session].append(stays[session])
+    # Kinds of events.
 
-    def expire_until(now):
-        for session, stay in list(stays.items()):
-            if stay.last is not None and now - stay.last > idle_us:
-                is_deleted = stay.deleted_at is not None or stay.saw_deletion  # and not certain yet
-                verdict.ends["deleted" if is_deleted else "expired"] += not stay.ended
-                arrive(session, known=True, ended=True, revived=True)  # only the id is remembered
+    def created(self, stay, event, writer):
+        self.seen.add((event.request, event.session))
+        self.restart(stay, event, writer)
+        self.create(stay, event, writer)
 
-    def enter(stay, entry):
-        if stay.owner:
-            timelines[stay.owner].append(entry)
-            stay.placed = True
-        else:
-            stay.unplaced, stay.unplaced_until = entry, None
+    def reused(self, stay, event, _writer):
+        self.verdict.reuses += 1
+        self.active(stay, event)
 
-    def active(stay, event, *, is_create=False):
+    def looked_up(self, stay, event, _writer):
+        self.lookup(event)
+        if event.session:
+            self.verdict.reuses += self.is_first(event)
+            self.active(stay, event)
+
+    def observed(self, stay, event, writer):
+        if event.origin == wire.RESULT:
+            self.lookup(event)
+        unknown, is_first = not stay.known, self.is_first(event)
+        if self.is_made(stay, event):
+            self.restart(stay, event, writer)
+            self.create(stay, event, writer)
+            return
+        stay.task = event.generation or stay.task
+        self.active(stay, event)
+        if unknown:
+            stay.generations[-1].seen_us = stay.adopted_at = event.at_us
+            self.verdict.adopted += 1
+            self.enter(stay, self.entry("adoption", stay, event, writer))
+        elif is_first and event.origin != wire.ROW:
+            self.verdict.reuses += 1
+
+    def ended(self, stay, event, writer):
+        if event.reason != "deleted" or stay.ended:
+            self.over(stay, event.at_us, event.reason, writer)
+            return
+        if stay.deleted_at is not None:
+            return
+        stay.known = True
+        explained_us, rewritten_us = self.explained_us(event), self.rewritten_us(event)
+        if explained_us == rewritten_us == inf:
+            self.over(stay, event.at_us, event.reason, writer)
+            return
+        stay.gaps.append((event.at_us, min(explained_us, rewritten_us)))
+        if rewritten_us < explained_us:
+            stay.deleted_at = event.at_us
+            return
+        stay.saw_deletion.append(writer)
+        stay.gone_us, stay.last = event.at_us, stay.last or event.at_us
+        if stay.generations:
+            stay.generations[-1].gaps.append(stay.gaps[-1])
+
+    # What they do.
+
+    def arrive(self, session, **what):
+        self.stays[session] = Stay(session, **what)
+        self.chronicle.stays[session].append(self.stays[session])
+
+    def expire(self, now_us):
+        for session, stay in list(self.stays.items()):
+            if stay.last is not None and now_us - stay.last > self.idle_us:
+                self.verdict.ends["deleted" if stay.is_deleted else "expired"] += not stay.ended
+                self.arrive(session, known=True, ended=True, revived=True)  # only the id is remembered
+
+    def lookup(self, event):
+        self.verdict.lookups += 1
+        if event.request:
+            self.looked[event.request, event.user, event.key] += 1
+            self.verdict.redundant_lookups += self.looked[event.request, event.user, event.key] > 1
+
+    def is_first(self, event):
+        """Whether its request has found or made this session for the first time."""
+        pair = (event.request, event.session)
+        is_first = not event.request or pair not in self.seen
+        self.seen.add(pair)
+        return is_first
+
+    def active(self, stay, event, *, is_create=False):
         """Whatever is done with a session; one that had ended is over all the same until it is created again."""
         if not stay.generations or (stay.ended and is_create):
             back = stay.revived and not stay.generations
@@ -200,176 +173,138 @@ def read(reports, *, window_us, idle_us, lateness_us, sessions_per_user="one", u
                 stay.generations[-1].ends = stay.ends
             else:
                 stay.generations[-1].gaps += stay.gaps
-        stay.known = True
-        stay.last = event.at_us
+        stay.known, stay.last = True, event.at_us
         stay.generations[-1].uses.append(event.at_us)
         if event.user:
             stay.users.add(event.user)
-        if stay.owner is None and event.user:
-            stay.owner, stay.owned_us = (event.user, event.key), event.at_us
-            if stay.unplaced is not None and stay.unplaced_until is not None and event.at_us > stay.unplaced_until:
-                stay.unplaced = None
-            if stay.unplaced is not None:
-                stay.unplaced.made_us = stay.unplaced.at_us
-                stay.unplaced.at_us = max(stay.unplaced.at_us, event.at_us)
-                enter(stay, stay.unplaced)
-                stay.unplaced = None
+            if stay.owner is None:
+                self.own(stay, event)
 
-    def sighted(stay, event):
-        if stay.generations[-1].seen_us is None:
-            stay.generations[-1].seen_us = event.at_us
+    def own(self, stay, event):
+        """Its user has become known."""
+        stay.owner, stay.owned_us = (event.user, event.key), event.at_us
+        entry, stay.unplaced = stay.unplaced, None
+        if entry is not None and event.at_us <= stay.unplaced_until:
+            entry.made_us, entry.at_us = entry.at_us, max(entry.at_us, event.at_us)
+            self.enter(stay, entry)
 
-    def born(stay, event, writer):
-        verdict.creates += 1
-        stay.born = True
-        stay.generations[-1].born_us = event.at_us
-        told = (stay.generations[-1], event.request, [(event.at_us, writer, event.request)], event.expected)
-        if stay.adopted_at is not None and event.at_us - stay.adopted_at <= lateness_us:
-            verdict.adopted -= 1  # the sighting before was of this create
-            for entry in timelines[stay.owner] if stay.owner else ():
-                if entry.session == event.session and entry.at_us == stay.adopted_at and entry.kind == "adoption":
-                    entry.kind, stay.birth = "create", entry
-                    entry.told.append((event.at_us, writer, event.request))
-                    entry.expected = event.expected
-                    chronicle.births.append(entry)
-                    return
-            stay.birth = Entry(max(stay.adopted_at, stay.owned_us), event.session, "create", *told)
+    def enter(self, stay, entry):
+        if stay.owner:
+            self.chronicle.timelines[stay.owner].append(entry)
+            stay.placed = True
         else:
-            stay.birth = Entry(event.at_us, event.session, "create", *told)
-        chronicle.births.append(stay.birth)
-        enter(stay, stay.birth)
+            stay.unplaced, stay.unplaced_until = entry, inf
 
-    def over(stay, at_us, reason, writer):
-        stay.known = True
-        if stay.revived and not stay.generations:
-            return  # it has expired
-        if not stay.ended:
-            verdict.ends[reason] += 1
-        ends = stay.generations[-1].ends if stay.generations else stay.ends
-        ends += [(at_us, reason, each.id) for each in (writer, *stay.saw_deletion)]
-        stay.saw_deletion, stay.why = [], reason
-        if reason != "deleted" or at_us > stay.sure_us:
-            stay.gone_us, stay.sure_us = at_us, at_us + (lateness_us if reason == "deleted" else 0)
-        stay.ended, stay.born, stay.adopted_at = True, False, None
-        # Whose it was may be told as long as its deletion is not certain.
-        if reason != "deleted":
-            stay.unplaced_until = at_us
-        elif stay.unplaced_until is None:
-            stay.unplaced_until = at_us + lateness_us
-        stay.last = stay.last if stay.last is not None else at_us
+    def entry(self, kind, stay, event, writer):
+        told = [(event.at_us, writer, event.request)]
+        return Entry(event.at_us, event.session, kind, stay.generations[-1], event.request, told, event.expected)
 
-    def create(stay, event, writer):
+    def create(self, stay, event, writer):
         deleted_at, stay.deleted_at = stay.deleted_at, None
         was_born = stay.born
         if not was_born and deleted_at is None:
             stay.unplaced = None
-        active(stay, event, is_create=True)
-        sighted(stay, event)
+        self.active(stay, event, is_create=True)
+        generation = stay.generations[-1]
+        if generation.seen_us is None:
+            generation.seen_us = event.at_us
         if deleted_at is not None:
-            stay.generations[-1].gaps.append((deleted_at, event.at_us))
+            generation.gaps.append((deleted_at, event.at_us))
             stay.born = True
         elif not was_born:
-            born(stay, event, writer)
+            self.born(stay, event, writer)
         elif stay.birth is not None:
             stay.birth.told.append((event.at_us, writer, event.request))
 
-    def restart(stay, event, writer):
-        if is_other(stay, event) and not stay.ended and stay.deleted_at is None:
-            over(stay, event.at_us - 1, "replaced", writer)
+    def born(self, stay, event, writer):
+        self.verdict.creates += 1
+        stay.born, stay.generations[-1].born_us = True, event.at_us
+        entry = stay.birth = self.entry("create", stay, event, writer)
+        is_placed = False
+        if stay.adopted_at is not None and event.at_us - stay.adopted_at <= self.lateness_us:
+            self.verdict.adopted -= 1  # the sighting before was of this create
+            entry.at_us = max(stay.adopted_at, stay.owned_us if stay.owner else 0)
+            for sighting in self.chronicle.timelines[stay.owner] if stay.owner else ():
+                if sighting.kind == "adoption" and sighting.generation is entry.generation:
+                    sighting.kind, sighting.expected, is_placed = "create", event.expected, True
+                    sighting.told += entry.told
+                    stay.birth = sighting
+        self.chronicle.births.append(stay.birth)
+        if not is_placed:
+            self.enter(stay, entry)
+
+    def over(self, stay, at_us, reason, writer):
+        stay.known = True
+        if stay.revived and not stay.generations:
+            return  # it has expired
+        if not stay.ended:
+            self.verdict.ends[reason] += 1
+        ends = stay.generations[-1].ends if stay.generations else stay.ends
+        ends += [(at_us, reason, each.id) for each in (writer, *stay.saw_deletion)]
+        certain_us = at_us + self.lateness_us if reason == "deleted" else at_us
+        if reason != "deleted" or at_us > stay.sure_us:
+            stay.gone_us, stay.sure_us = at_us, certain_us
+        # Whose it was may be told as long as its deletion is not certain.
+        stay.unplaced_until = min(certain_us, stay.unplaced_until)
+        stay.ended, stay.born, stay.adopted_at, stay.saw_deletion, stay.why = True, False, None, [], reason
+        stay.last = stay.last if stay.last is not None else at_us
+
+    def restart(self, stay, event, writer):
+        """What `restart_on` names has changed: what was kept under this id has ended just before."""
+        if self.is_other(stay, event) and not stay.ended and stay.deleted_at is None:
+            self.over(stay, event.at_us - 1, "replaced", writer)
         stay.task = event.generation or stay.task
 
-    def is_other(stay, event):
+    def is_other(self, stay, event):
         return event.generation and stay.task and event.generation != stay.task
 
-    def is_made(stay, event):
-        another = sessions_per_user == "one" and any(
-            other.owner == (event.user, event.key)
-            and not other.ended
-            and other.deleted_at is None
-            and not other.saw_deletion
-            and other.last is not None
-            for name, other in stays.items()
-            if name != event.session
+    # Questions.
+
+    def is_made(self, stay, event):
+        """Whether what was observed came into existence just then."""
+        another = self.is_one and any(
+            other.owner == (event.user, event.key) and not other.ended and not other.is_deleted and other.last
+            for other in self.stays.values()
+            if other is not stay
         )
         if event.origin == wire.RESULT:
             is_new = not stay.born or stay.deleted_at is not None
-            return (is_young(event) and is_new and event.created_at_us > max(stay.gone_us, stay.deleted_at or 0)) or (
-                another and not stay.known
-            )
-        if stay.deleted_at is not None or is_other(stay, event):
+            is_later = event.created_at_us > max(stay.gone_us, stay.deleted_at or 0)
+            return (is_new and is_later and self.is_young(event)) or (another and not stay.known)
+        if stay.deleted_at is not None or self.is_other(stay, event):
             return True
         if not stay.known:
-            return event.origin == wire.ROW or another
+            return another or event.origin == wire.ROW
         return stay.ended and stay.why not in {"", "expired"}
 
-    for event, writer in history:
-        expire_until(event.at_us)
-        chronicle.heard_us.setdefault(event.session, event.at_us)
-        if event.session and event.session not in stays:
-            arrive(event.session)
-        stay = stays[event.session] if event.session else Stay("")
-        kind = type(event)
-        if kind is wire.LookedUp or (kind is wire.Observed and event.origin == wire.RESULT):
-            verdict.lookups += 1
-            if event.request:
-                looked[event.request, event.user, event.key] += 1
-                verdict.redundant_lookups += looked[event.request, event.user, event.key] > 1
-        pair = (event.request, event.session)
-        fresh = not event.request or pair not in seen
-        if kind in {wire.Created, wire.LookedUp, wire.Observed}:
-            seen.add(pair)
-        if kind is wire.Reused:
-            verdict.reuses += 1
-            active(stay, event)
-        elif kind is wire.LookedUp and event.session:
-            verdict.reuses += fresh
-            active(stay, event)
-        elif kind is wire.Attributed:
-            active(stay, event)
-        elif kind is wire.Created:
-            restart(stay, event, writer)
-            create(stay, event, writer)
-        elif kind is wire.Observed:
-            unknown = not stay.known
-            if is_made(stay, event):
-                restart(stay, event, writer)
-                create(stay, event, writer)
-            else:
-                stay.task = event.generation or stay.task
-                active(stay, event)
-                if unknown:
-                    sighted(stay, event)
-                    verdict.adopted += 1
-                    stay.adopted_at = event.at_us
-                    told = (stay.generations[-1], event.request, [(event.at_us, writer, event.request)], event.expected)
-                    enter(stay, Entry(event.at_us, event.session, "adoption", *told))
-                elif fresh and event.origin != wire.ROW:
-                    verdict.reuses += 1
-        elif kind is wire.Ended:
-            if event.reason != "deleted" or stay.ended:
-                over(stay, event.at_us, event.reason, writer)
-            elif stay.deleted_at is None:
-                stay.known = True
-                explained, rewritten = explained_us(event), rewritten_us(event)
-                if explained < rewritten:
-                    stay.saw_deletion.append(writer)
-                    stay.gone_us = event.at_us
-                    stay.gaps.append((event.at_us, explained))
-                    stay.last = stay.last if stay.last is not None else event.at_us
-                    if stay.generations:
-                        stay.generations[-1].gaps.append((event.at_us, explained))
-                elif rewritten < float("inf"):
-                    stay.deleted_at = event.at_us
-                    stay.gaps.append((event.at_us, rewritten))
-                else:
-                    over(stay, event.at_us, event.reason, writer)
-        if event.session and stay.owner and not stay.placed and stay.unplaced is None:
-            enter(stay, Entry(event.at_us, event.session, "sight", stay.generations[-1], event.request, []))
+    def is_young(self, event):
+        return event.created_at_us and event.at_us - event.created_at_us < self.window_us
 
-    expire_until(until_us)
-    for timeline in timelines.values():
-        timeline.sort(key=lambda entry: (entry.at_us, entry.session))
-    return chronicle
+    def rewritten_us(self, deletion):
+        """When an insert makes it a rewrite; infinite when none does."""
+        return self.next_us(deletion, self.rewrites)
+
+    def explained_us(self, deletion):
+        """When somebody says why it ended, if that is a moment later; infinite when nobody does."""
+        return self.next_us(deletion, lambda _, event: type(event) is wire.Ended and event.reason != "deleted")
+
+    def rewrites(self, deletion, event):
+        if type(event) is wire.Observed and event.origin == wire.RESULT:
+            return self.is_young(event) and event.created_at_us > deletion.at_us
+        return type(event) in {wire.Created, wire.Observed}
+
+    def next_us(self, deletion, is_wanted):
+        limit_us = deletion.at_us + self.lateness_us
+        return next(
+            (
+                event.at_us
+                for event, _ in self.history
+                if event.session == deletion.session
+                and deletion.at_us <= event.at_us <= limit_us
+                and is_wanted(deletion, event)
+            ),
+            inf,
+        )
 
 
 def duplicates(timelines, *, window_us, sessions_per_user="one"):

@@ -3,7 +3,7 @@
 from continuity_oracle import Found, judge
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_ledger_oracle import Memory, Rows
+from test_ledger_oracle import Memory, Rows, lives, offsets
 
 from session_exporter.core import events as wire
 from session_exporter.core.checkpoint import take_changes
@@ -219,3 +219,32 @@ def test_verdicts_are_the_oracles_for_any_order_within_the_lateness(reports, ses
 @given(histories(), st.randoms(use_true_random=False))
 def test_a_restart_of_the_ledger_after_any_commit_changes_no_verdict(reports, random):
     assert judged(reports, "one", random.choice, restarts=True) == expected(reports, "one")
+
+
+@st.composite
+def shared_lives(draw):
+    """Lives whose totals may not depend on any order, and uses of other sessions by any number of users."""
+    reports = draw(lives())
+    for _ in range(draw(st.integers(0, 30))):
+        user, session = f"guest{draw(st.integers(0, 20))}", draw(st.sampled_from(["shared0", "shared1"]))
+        kind = draw(st.sampled_from([wire.Reused, wire.LookedUp, wire.Attributed]))
+        reports.append((kind(START + draw(offsets), "chat", session, user), draw(st.sampled_from(WORKERS))))
+    return reports
+
+
+@settings(max_examples=2 * EXAMPLES, deadline=None)
+@given(shared_lives(), st.randoms(use_true_random=False))
+def test_what_is_exact_for_any_order_of_arrival_whatsoever_still_is(reports, random):
+    ledger = make_ledger(Memory(), "one")
+    for event, writer in random.sample(reports, len(reports)):
+        ledger.apply([event], writer)
+        if random.choice([True, False]):
+            ledger.advance(START + random.randrange(50) * SECOND)
+    ledger.finish()
+    found, truth = found_by(ledger), expected(reports, "one")
+    for each in (found, truth):
+        each.duplicates = sum(each.duplicates.values())
+        each.losses = {}  # a replacement is judged in order, or not at all
+    reported = sum(type(event) is wire.ContextLost for event, _ in reports)
+    assert ledger.totals.scopes["chat"].losses["reported"] == reported
+    assert found == truth
