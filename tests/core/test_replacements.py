@@ -299,6 +299,17 @@ def test_what_had_to_make_room_is_not_replaced() -> None:
     assert book.incident().detail["user"] == "bob"
 
 
+def test_a_session_that_expired_and_is_somebody_elses_now_is_not_replaced() -> None:
+    book = Book()
+    book.created(0, "s1", "ann")
+    book.created(60, "s2", "ann")
+    book.reused(1000, "s1", "ann")
+    book.reused(60 + IDLE_S + 1, "s2", "bob")
+    book.created(60 + IDLE_S + 2 * WINDOW_S, "s3", "ann")
+    assert losses(book) == {"replaced": 1}
+    assert book.incident().detail["actual"] == "s2"
+
+
 def test_a_database_function_that_ends_and_replaces_a_session_in_use_is_found() -> None:
     book = Book()
     book.created(-60, "s1")
