@@ -111,7 +111,11 @@ def test_a_missing_server_is_named_and_fails_in_ci_only(tmp_path, variables, out
 
 @pytest.mark.parametrize(
     "leaving",
-    ["subprocess.Popen(['sleep', '60'])", "subprocess.Popen(['sh', '-c', 'sleep 60 & exit']).wait()"],
+    [
+        # A process has no environment to be known by for a moment after it has begun: until it says something.
+        "[p := subprocess.Popen(['sh', '-c', 'echo; sleep 60; :'], stdout=subprocess.PIPE), p.stdout.readline()]",
+        "subprocess.Popen(['sh', '-c', 'sleep 60 & exit']).wait()",
+    ],
     ids=["a process", "an orphan"],
 )
 def test_what_a_test_leaves_behind_fails_it(tmp_path, leaving) -> None:
