@@ -163,7 +163,7 @@ def outcomes(result: pytest.RunResult) -> dict[str, str]:
 
 def test_a_race_fails_the_test_of_an_application_and_its_repair_passes(run, pytester) -> None:
     pytester.makepyfile(chat=CHAT)
-    result = run(CHAT_TESTS, begin="")
+    result = run(CHAT_TESTS, begin="", apart=True)
     assert outcomes(result) == {"test_racy": "failed", "test_repaired": "passed"}
     told = result.stdout.str()
     assert "This test's sessions: 2 rapid duplicate creates (same_worker)" in told
