@@ -22,6 +22,12 @@ def log(incident: Incident, window_us: int) -> None:
         logger.log(line.level, line.template, *line.arguments, extra=line.fields)
 
 
+def log_untold(count: int) -> None:
+    """Log that incidents are kept without what led to them, because telling it failed twice."""
+    if count:
+        logger.error("%d incidents are kept without their story; the error before says why it could not be told", count)
+
+
 def reuse_listener(names: Pseudonyms) -> Listener | None:
     """What logs each reuse, for a log of level DEBUG; None for any other, so that reuses cost nothing more."""
     if not logger.isEnabledFor(logging.DEBUG):

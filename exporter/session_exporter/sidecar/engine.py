@@ -237,7 +237,7 @@ class Engine:
         exporter.committed_at_us = self._now_us()
         exporter.hooks = [hooks_of(control) for control in controls if control.alive]
         changes = take_changes(self._ledger)
-        self._count_unusable(0, self._trail.take_untold())
+        alarms.log_untold(self._trail.take_untold())
         changes.trail = self._trail.kept() if final else []
         positions = self._reader.positions()
         if changes.trail or self._differs(changes, positions):
