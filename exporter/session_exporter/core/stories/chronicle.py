@@ -70,6 +70,8 @@ def _moment(dossier: Dossier) -> Step:
     now = [each for each in dossier.steps if each.at_us == dossier.at_us]
     last = dossier.creates[-1:] if dossier.creates else ()
     own = [each for each in now if not last or each.session == last[0].session]
+    kind = dossier.texts.get("violation", "")
+    own = [each for each in own if each.note.get("violation", kind) == kind]
     found = min((each for each in own if each.kind in kinds), key=lambda each: kinds.index(each.kind), default=None)
     return found or replace(dossier.here, kind=ITSELF, note={})
 

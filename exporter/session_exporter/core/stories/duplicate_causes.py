@@ -38,7 +38,7 @@ def _unobserved(pair: Pair) -> Explanation:
     verb = "were" if len(unseen) > 1 else "was"
     cause = f"{names} {verb} created in the database, where no hook of the application saw it, {_beside(pair)}"
     if ended := listed(_ended_with(pair.dossier, unseen)):
-        cause += f"; {ended} ended there at the same time"
+        cause += f"; {ended} ended there as well"
     advice = advise("upsert_writer", scope=pair.dossier.scope)
     return Explanation(f"{cause}.", [*about_writer(pair.dossier, unseen[-1]), advice])
 
