@@ -75,7 +75,7 @@ class Trail:
         if events and self._per_user:
             # The garbage collector soon leaves a tuple of events alone, and with it a million sessions: it looks at
             # everything once enough has been added that it has to look at.
-            self._batches.append(tuple(events[-EVENTS_MAX:]), writer)
+            self._batches.append(tuple(events if len(events) <= EVENTS_MAX else events[-EVENTS_MAX:]), writer)
             if len(self._batches) > EVENTS_MAX:
                 self._make_room()
 
