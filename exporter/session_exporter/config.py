@@ -63,6 +63,27 @@ class PrivacySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """Where events of many machines meet; needed by `forward` and by `serve --source=stream`.
+
+    Attributes:
+        url: Of the Redis or Valkey, with `${VARIABLE}` where the environment is to be put in; `""` for none.
+        url_file: A file that holds the URL instead; None for none.
+        partitions: How many streams the users are spread over; the same for all who share the Redis.
+        max_entries: Of each stream; what is beyond it is cut, the oldest first, and counted.
+        tail_us: For how long entries are kept after they were committed, for an owner whose state was lost.
+        patience_us: For how long verdicts wait for a forwarder that is known, but silent.
+    """
+
+    url: str = ""
+    url_file: Path | None = None
+    partitions: int = 16
+    max_entries: int = 1_000_000
+    tail_us: int = 60_000_000
+    patience_us: int = 15_000_000
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The configuration of application and sidecar; without arguments, the defaults.
 
@@ -70,6 +91,7 @@ class Config:
         journal: The transport.
         state: The sidecar's memory.
         privacy: What becomes of ids.
+        stream: Where events of many machines meet.
         limits: What bounds the ledger.
         lateness_us: How long an event may be under way before its neighbours are judged; microseconds.
         scopes: Rules by scope name, read-only; `default` and every scope that a mapping names are always there,
@@ -85,6 +107,7 @@ class Config:
     journal: JournalSettings = JournalSettings()
     state: StateSettings = StateSettings()
     privacy: PrivacySettings = PrivacySettings()
+    stream: StreamSettings = StreamSettings()
     limits: Limits = field(default_factory=Limits)
     lateness_us: int = 2_000_000
     scopes: Mapping[str, ScopeRules] = field(default_factory=dict)
@@ -232,6 +255,7 @@ def _config(reading: DocumentReading, scopes: list[str], lists: Mapping[str, Any
         journal=JournalSettings(**parts["journal"]),
         state=StateSettings(**parts["state"]),
         privacy=PrivacySettings(**parts["privacy"]),
+        stream=StreamSettings(**parts["stream"]),
         limits=Limits(**parts["limits"]),
         scopes={name: ScopeRules(name=name, **parts[f"scopes.{name}"]) for name in scopes},
         **lists,

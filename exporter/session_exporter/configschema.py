@@ -11,6 +11,7 @@ from typing import Final
 from session_exporter import mappingkinds, mappings
 from session_exporter import yamlkinds as kinds
 from session_exporter.core.scopes import END_REASONS
+from session_exporter.core.shares import PARTITIONS_MAX
 from session_exporter.yamlschema import Key
 
 # The pattern of every scope.
@@ -45,6 +46,12 @@ SCHEMA: Final[Mapping[str, Key]] = MappingProxyType(
         "audit_trail.retention": Key("limits.trail_retention_us", kinds.Duration("1s", "1d")),
         "privacy.show_ids": Key("privacy.show_ids", kinds.Boolean()),
         "privacy.key_file": Key("privacy.key_file", kinds.AbsolutePath()),
+        "stream.url": Key("stream.url", _PATH),
+        "stream.url_file": Key("stream.url_file", kinds.AbsolutePath()),
+        "stream.partitions": Key("stream.partitions", kinds.Number(1, PARTITIONS_MAX)),
+        "stream.max_entries": Key("stream.max_entries", kinds.Number(100, 1_000_000_000)),
+        "stream.tail": Key("stream.tail_us", kinds.Duration("1s", "1d")),
+        "stream.patience": Key("stream.patience_us", kinds.Duration("1s", "10m")),
         "replica": Key("replica", kinds.Text(253)),
         "tables[].table": Key("table", _NAME),
         "tables[].scope": Key("scope", _SCOPE_NAME),

@@ -8,6 +8,10 @@ SessionExporterError
 ├── StateError             the sidecar's state directory
 │   ├── StateLocked            another sidecar owns it
 │   └── StateIncompatible      it was written by a newer version, or is no state at all
+├── StreamError            the Redis between forwarders and consumers
+│   ├── StreamUnavailable      it cannot be reached, or does not answer now
+│   ├── StreamRefused          it does not let us in, or lacks what is needed: trying again is of no use
+│   └── PartitionTaken         another consumer owns a partition
 ├── ListenError            the address the sidecar is told to listen on
 ├── QueryError             whoever asks the sidecar's HTTP interface
 └── PeerError              a server we asked: not there, too slow, or not what it should be
@@ -44,6 +48,22 @@ class StateLocked(StateError):
 
 class StateIncompatible(StateError):
     """The state was written by a newer version, or is no state of this product."""
+
+
+class StreamError(SessionExporterError):
+    """Something is wrong with the Redis that events travel through; no message shows its URL's password."""
+
+
+class StreamUnavailable(StreamError):
+    """It cannot be reached, or does not answer now; the message names host, port and the reason."""
+
+
+class StreamRefused(StreamError):
+    """It refuses us, for a reason that does not pass: password, permissions, TLS, another layout of the fleet."""
+
+
+class PartitionTaken(StreamError):
+    """Another consumer owns a partition; the message names both."""
 
 
 class ListenError(SessionExporterError):

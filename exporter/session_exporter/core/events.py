@@ -212,10 +212,12 @@ class Identified(_Event, tag=13, frozen=True):
     Attributes:
         thread: The thread's id; `""` when not known.
         run: The run's id; `""` when not known.
+        mismatched: Who knows only digests of the ids is told: those of thread, run and request were not made together.
     """
 
     thread: Id = ""
     run: Id = ""
+    mismatched: bool = False
 
 
 Event: TypeAlias = (
@@ -233,6 +235,36 @@ Event: TypeAlias = (
     | Unmet
     | Identified
 )
+
+
+# What only travels between machines: no hook reports it.
+
+
+class Claimed(_Event, tag=101, frozen=True):
+    """Somebody used a session, for the keeper of the session: whose it is, and whether it is one user's.
+
+    Attributes:
+        sites: Nearest application frames, innermost first.
+    """
+
+    sites: Sites = ()
+
+
+class Checked(_Event, tag=102, frozen=True):
+    """An id was compared with the format of its scope by who still had the id itself; `session` is the digest.
+
+    Attributes:
+        id_kind: One of `ID_KINDS`.
+        form: One of `ID_FORMATS`.
+        shape: What it looks like, as `core.ids.shape_of` says.
+    """
+
+    id_kind: Id = ""
+    form: Id = ""
+    shape: Id = ""
+
+
+FleetEvent: TypeAlias = Event | Claimed | Checked
 
 KINDS: Final[dict[type[_Event], str]] = {
     Created: "created",
