@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from session_exporter import config as config_module
-from session_exporter.config import Config, JournalSettings, PrivacySettings, StateSettings, default_text, load, parse
+from session_exporter.config import (
+    Config,
+    JournalSettings,
+    PrivacySettings,
+    StateSettings,
+    StreamSettings,
+    default_text,
+    load,
+    parse,
+)
 from session_exporter.configschema import SCHEMA, UNSUPPORTED
 from session_exporter.core.ids import IdFormat, generate_context_ids
 from session_exporter.core.scopes import Limits, ScopeRules
@@ -64,6 +73,7 @@ def test_every_key_arrives_where_it_belongs() -> None:
               incident_retention: 3d
             audit_trail: {events_per_user: 0, retention: 5m}
             privacy: {show_ids: true, key_file: /etc/key}
+            stream: {url: "unix://${X}", url_file: null, partitions: 64, max_entries: 1_000, tail: 5m, patience: 30s}
             replica: pod-3
             """),
         "f.yml",
@@ -99,6 +109,7 @@ def test_every_key_arrives_where_it_belongs() -> None:
             trail_retention_us=300_000_000,
         ),
         privacy=PrivacySettings(show_ids=True, key_file=Path("/etc/key")),
+        stream=StreamSettings("unix://${X}", None, 64, 1000, 300_000_000, 30_000_000),
         replica="pod-3",
     )
 
@@ -233,6 +244,25 @@ def test_the_effective_configuration_is_described_with_its_defaults_in_sorted_li
         "privacy.show_ids: false",
         "replica: p",
     } <= set(lines)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://host:6379/0", "redis://host:6379/0"),
+        ("redis://:hunter2@host", "redis://:***@host"),
+        ("rediss://user:hunter2@x/y?z:@host", "rediss://user:***@host"),
+        ("unix:///run/redis.sock?db=1&password=hunter2", "'unix:///run/redis.sock?db=1&password=***'"),
+        ("redis://host?password=hunter2@x", "'redis://host?password=***'"),
+        ("redis://:${SECRET}@host", "'redis://:${SECRET}@host'"),
+        ("${REDIS_URL}", "'${REDIS_URL}'"),
+        ("null", "null"),
+    ],
+)
+def test_a_url_is_described_without_its_password(url: str, shown: str) -> None:
+    assert (
+        f"stream.url: {shown}" in parse(f"stream: {{url: {url if url == 'null' else repr(url)}}}", "f.yml").describe()
+    )
 
 
 # The reference.

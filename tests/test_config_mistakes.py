@@ -10,8 +10,9 @@ from session_exporter.quantities import DURATION_FORM, SIZE_FORM
 
 SECTIONS = (
     "expected one of audit_trail, calls, db_sessions, journal, lateness, limits, middleware, privacy, replica, "
-    "scopes, state, stores, tables"
+    "scopes, state, stores, stream, tables"
 )
+URL_EXPECTED = "expected a URL that begins with redis://, rediss://, unix:// or ${VARIABLE}"
 
 
 def problems(text: str) -> list[str]:
@@ -185,6 +186,26 @@ ONE_PROBLEM = {
     "directory limit below worker limit": (
         "journal: {worker_limit: 1GiB}",
         "f.yml:1: journal.directory_limit: value 256MiB (the default): expected at least journal.worker_limit, 1GiB",
+    ),
+    "URL of something else": (
+        "stream: {url: 'http://:hunter2@host'}",
+        f"f.yml:1: stream.url: value (not shown): {URL_EXPECTED}",
+    ),
+    "URL that is no text": (
+        "stream: {url: [redis://]}",
+        f"f.yml:1: stream.url: value (not shown): {URL_EXPECTED}",
+    ),
+    "URL where a section belongs": (
+        "stream: redis://user:hunter2@host/0",
+        "f.yml:1: stream: value redis://***@host/0: expected a mapping of keys to values",
+    ),
+    "URL and file of a URL": (
+        "stream:\n  url: redis://:hunter2@host\n  url_file: /etc/url",
+        "f.yml:3: stream.url_file: expected either this or stream.url, not both",
+    ),
+    "no partition": (
+        "stream: {partitions: 0}",
+        "f.yml:1: stream.partitions: value 0: expected a whole number from 1 to 1024",
     ),
     "several documents": ("lateness: 1s\n---\nlateness: 2s", "f.yml:2: several documents: expected one"),
     "control character": ("a: 1\nb: \x01", r"f.yml:2: not valid YAML: the character '\x01' is not allowed"),

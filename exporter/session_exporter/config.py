@@ -221,6 +221,9 @@ def _scopes_of_mappings(reading: DocumentReading) -> Iterator[tuple[str, Value]]
 def _check_sums(reading: DocumentReading, scopes: list[str]) -> None:
     """Check what one value demands of another, when each is right by itself."""
     _check_least(reading, "journal.directory_limit", ("journal.worker_limit",), "journal.worker_limit")
+    urls = [reading.found[path] for path in ("stream.url", "stream.url_file") if path in reading.found]
+    if all(url for url, _ in urls) and len(urls) > 1:
+        reading.problems.add(urls[1][1].line, "stream.url_file", "expected either this or stream.url, not both")
     for name in scopes:
         terms = (f"scopes.{name}.duplicate_window", "lateness")
         _check_least(reading, f"scopes.{name}.idle_timeout", terms, "duplicate_window + lateness")

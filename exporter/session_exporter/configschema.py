@@ -46,7 +46,7 @@ SCHEMA: Final[Mapping[str, Key]] = MappingProxyType(
         "audit_trail.retention": Key("limits.trail_retention_us", kinds.Duration("1s", "1d")),
         "privacy.show_ids": Key("privacy.show_ids", kinds.Boolean()),
         "privacy.key_file": Key("privacy.key_file", kinds.AbsolutePath()),
-        "stream.url": Key("stream.url", _PATH),
+        "stream.url": Key("stream.url", kinds.ServerUrl()),
         "stream.url_file": Key("stream.url_file", kinds.AbsolutePath()),
         "stream.partitions": Key("stream.partitions", kinds.Number(1, PARTITIONS_MAX)),
         "stream.max_entries": Key("stream.max_entries", kinds.Number(100, 1_000_000_000)),

@@ -21,6 +21,13 @@ _PATH_CHARS_MAX: Final = 4095
 # What needs no quotes, wherever it stands; `:` and `*` only where they mean nothing else.
 _PLAIN: Final = re.compile(r"[A-Za-z_/]([\w./@+*:-]*[\w./@+*-])?", re.ASCII)
 _WORDS: Final = frozenset({*BOOLEANS, "null", "y", "n"})
+_URL_CHARS_MAX: Final = 2000
+_URL_BEGINNINGS: Final = ("redis://", "rediss://", "unix://", "${")
+# What a variable of the environment stands for is no secret by its name.
+_PASSWORDS: Final = (
+    re.compile(r"(?<=[?&]password=)(?!\$\{\w+\}(&|$))[^&]*"),
+    re.compile(r"(?<=:)(?!//)(?!\$\{\w+\}@).*(?=@)"),
+)
 
 
 class RefusedValueError(ValueError):
@@ -36,9 +43,11 @@ class Kind:
 
     Attributes:
         form: What is expected, in words; the reference of the configuration shows the same.
+        secret: Whether no message shows a value.
     """
 
     form: str
+    secret = False
 
     def read(self, value: Value) -> Any:
         """Read and check a value; raises RefusedValueError."""
@@ -169,6 +178,28 @@ class Text(Kind):
 
     def show(self, value: str) -> str:
         """Write a text."""
+        return written(value) if value else "null"
+
+
+class ServerUrl(Kind):
+    """The URL of a Redis, or a variable of the environment that holds it; null for none. Its password is not shown."""
+
+    form = "URL that begins with redis://, rediss://, unix:// or ${VARIABLE}"
+    secret = True
+
+    def read(self, value: Value) -> str:
+        """Read a URL; `""` for null."""
+        if value.shape == "null":
+            return ""
+        text = value.text if value.shape == "text" else ""
+        if not text.startswith(_URL_BEGINNINGS) or not text.isprintable() or len(text) > _URL_CHARS_MAX:
+            raise RefusedValueError(value, f"expected a {self.form}")
+        return text
+
+    def show(self, value: str) -> str:
+        """Write a URL."""
+        for password in _PASSWORDS:
+            value = password.sub("***", value, count=1)
         return written(value) if value else "null"
 
 

@@ -123,7 +123,10 @@ class DocumentReading:
         try:
             self.found[entry.path] = (kind.read(entry), entry)
         except RefusedValueError as error:
-            self.refuse(error.value, str(error))
+            if kind.secret:
+                self.problems.add(entry.line, entry.path, f"value (not shown): {error}")
+            else:
+                self.refuse(error.value, str(error))
 
 
 def pattern_of(path: str, section: str) -> str:

@@ -4,6 +4,7 @@ A document is bounded before it is built: its bytes, its nesting, its aliases an
 translated here, and nowhere else. The reading library is imported when the first document is read.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,6 +21,8 @@ VALUES_MAX: Final = 20_000
 DIRECTIVES_MAX: Final = 20
 PROBLEMS_MAX: Final = 20
 _SHOWN_CHARS_MAX: Final = 60
+# A URL may stand where none belongs.
+_CREDENTIALS: Final = re.compile("(?<=://).*(?=@)")
 
 _TAG: Final = "tag:yaml.org,2002:"
 _SHAPES: Final = {
@@ -139,6 +142,7 @@ class Value:
 
 def shown(text: str, *, quoted: bool = False) -> str:
     """Make any text fit for one line of a message: printable, without spaces at its ends, short."""
+    text = _CREDENTIALS.sub("***", text)
     short = text if len(text) <= _SHOWN_CHARS_MAX else f"{text[:_SHOWN_CHARS_MAX]}…"
     plain = short and short.isprintable() and short == short.strip()
     return short if plain and not quoted else repr(short)
