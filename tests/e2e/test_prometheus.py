@@ -9,7 +9,7 @@ from prometheus_server import Prometheus
 from sidecar_process import Sidecar, until
 
 from session_exporter.core.totals import LedgerTotals, ScopeTotals
-from session_exporter.sidecar.exposition import METRICS, sample_names
+from session_exporter.sidecar.exposition import SHOWN, sample_names
 from session_exporter.sidecar.snapshot import HOOKS, ExporterTotals, Snapshot
 from session_exporter.tracker import SessionTracker
 
@@ -63,7 +63,7 @@ def test_every_series_is_there_from_the_first_scrape_on_and_every_counter_at_zer
     ]
     assert {samples[0][0] for _, samples in series} == {first_scrape[0][0]}
     names = {labels["__name__"] for labels, _ in prometheus.samples('{__name__=~"session_.+"}')}
-    assert {name for name in names if not name.endswith("_created")} == sample_names()
+    assert {name for name in names if not name.endswith("_created")} == sample_names("journal")
     begun = {frozenset(labels.items() - {("job", "session-exporter")}): samples[0][1] for labels, samples in series}
     counters = {labels: value for labels, value in begun.items() if dict(labels)["__name__"].endswith("_total")}
     assert set(counters.values()) == {0}
@@ -77,7 +77,7 @@ def declared_counters():
     snapshot = Snapshot(totals, 0, ExporterTotals(hook_errors=dict.fromkeys(HOOKS, 0)))
     return {
         frozenset({("__name__", metric.name), *zip(metric.source.labels, row.labels, strict=True)})
-        for metric in METRICS
+        for metric in SHOWN["journal"]
         if metric.kind == "counter"
         for row in metric.source.rows(snapshot)
     }

@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.utils import floatToGoString
 
 from session_exporter.core.totals import Exemplar, Histogram
-from session_exporter.sidecar.exposition import METRICS, Metric, Row
+from session_exporter.sidecar.exposition import SHOWN, Metric, Row
 from session_exporter.sidecar.negotiation import OPENMETRICS, metrics_format
 from session_exporter.sidecar.snapshot import Snapshot
 
@@ -53,7 +53,7 @@ class _Collected:
         self._openmetrics = openmetrics
 
     def collect(self) -> Iterator[Family]:
-        for metric in METRICS:
+        for metric in SHOWN[self._snapshot.role]:
             yield _family(metric, self._snapshot, openmetrics=self._openmetrics)
 
 

@@ -1,6 +1,7 @@
 """What a scrape says, read back with the parsers of the library that Prometheus' own clients use."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from session_exporter.core.totals import INTERVAL_BUCKETS_S, Exemplar, LedgerTot
 from session_exporter.sidecar.exposition import METRICS, sample_names
 from session_exporter.sidecar.reference import LABELS, reference
 from session_exporter.sidecar.rendering import EXEMPLAR_CHARS_MAX, render
-from session_exporter.sidecar.snapshot import EVENT_KINDS, LOST, ExporterTotals, Snapshot
+from session_exporter.sidecar.snapshot import EVENT_KINDS, LOST, ExporterTotals, Role, Snapshot
+from session_exporter.sidecar.transport import FORWARD_ERRORS, SKIPPED, ForwardFigures, StreamFigures
+from session_exporter.stream.keys import SHARED
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 PROMETHEUS_2 = (
@@ -69,11 +72,12 @@ def test_every_label_set_is_there_at_zero_from_the_first_scrape(fresh: Snapshot,
         ],
         "session_id_mismatches_total": [{"scope": s} for s in SCOPES],
         "session_exporter_events_total": [{"kind": k} for k in EVENT_KINDS],
-        "session_exporter_events_lost_total": [{"reason": r, "kind": k} for r, k in LOST],
+        "session_exporter_events_lost_total": [{"reason": r, "kind": k} for r, k in LOST["journal"]],
         "session_exporter_hook_workers": [{"hook": "explicit", "state": s} for s in ("active", "inactive")],
         "session_exporter_hook_errors_total": [{"hook": "explicit"}],
         "session_exporter_late_events_total": [{}],
         "session_exporter_evicted_sessions_total": [{}],
+        "session_exporter_state_lost_total": [{}],
     }
     for name, label_sets in expected.items():
         assert {labels for found_name, labels in found if found_name == name} == {
@@ -82,9 +86,93 @@ def test_every_label_set_is_there_at_zero_from_the_first_scrape(fresh: Snapshot,
         assert all(found[name, frozenset(labels.items())].value == 0 for labels in label_sets)
 
 
-def test_each_metric_of_the_table_is_exposed_and_nothing_else(fresh: Snapshot) -> None:
-    exposed = {name for name, _ in samples(fresh, "text/plain")}
-    assert exposed == sample_names()
+@pytest.mark.parametrize("role", ["journal", "stream", "forward"])
+def test_each_metric_of_the_table_is_exposed_by_those_who_know_it_and_nothing_else(fresh: Snapshot, role: Role) -> None:
+    snapshot = replace(fresh, role=role, stream=StreamFigures(lag_s={0: 0.0, SHARED: 0.0}))
+    assert {name for name, _ in samples(snapshot, "text/plain")} == sample_names(role)
+
+
+def test_a_query_may_ask_for_what_any_of_them_exposes() -> None:
+    of_roles: list[Role] = ["journal", "stream", "forward"]
+    assert frozenset().union(*map(sample_names, of_roles)) == sample_names()
+    assert sample_names("stream") & sample_names("forward") == {
+        "session_exporter_build_info",
+        "session_exporter_clock_skew_seconds",
+        "session_exporter_config_last_reload_success_timestamp_seconds",
+        "session_exporter_config_last_reload_successful",
+        "session_exporter_events_lost_total",
+        "session_exporter_stream_up",
+    }
+
+
+def test_whoever_forwards_shows_every_label_set_at_zero_from_the_first_scrape(fresh: Snapshot) -> None:
+    found = samples(replace(fresh, role="forward"))
+    errors = {labels for name, labels in found if name == "session_exporter_forward_errors_total"}
+    assert errors == {frozenset({("reason", reason)}) for reason in FORWARD_ERRORS}
+    lost = {labels for name, labels in found if name == "session_exporter_events_lost_total"}
+    assert lost == {frozenset({("reason", reason), ("kind", kind)}) for reason, kind in LOST["forward"]}
+    assert not any(sample.value for (name, _), sample in found.items() if name.endswith("_total"))
+
+
+def test_whoever_counts_a_share_shows_every_label_set_at_zero_from_the_first_scrape(fresh: Snapshot) -> None:
+    lags = {12: 0.0, SHARED: 0.0, 3: 0.0}
+    found = samples(replace(fresh, role="stream", stream=StreamFigures(lag_s=lags)))
+    skipped = {labels for name, labels in found if name == "session_exporter_stream_entries_skipped_total"}
+    assert skipped == {frozenset({("reason", reason)}) for reason in SKIPPED}
+    lag = [dict(labels)["partition"] for name, labels in found if name == "session_exporter_stream_lag_seconds"]
+    assert lag == ["3", "12", "shared"]
+    lost = {labels for name, labels in found if name == "session_exporter_events_lost_total"}
+    assert lost == {frozenset({("reason", reason), ("kind", "unknown")}) for reason in ("malformed", "stream_cut")}
+    assert not any(sample.value for (name, _), sample in found.items() if name.endswith("_total"))
+
+
+def test_a_stream_is_told_about_by_those_at_both_its_ends() -> None:
+    forward = ForwardFigures(
+        up=True,
+        forwarded_events=9,
+        resent_events=2,
+        errors={"out_of_memory": 3},
+        uncommitted_bytes=512,
+        released_early_segments=1,
+        clock_skew_s=0.25,
+    )
+    stream = StreamFigures(
+        up=False,
+        lag_s={0: 1.5, SHARED: 2.5},
+        redelivered_events=4,
+        entries_skipped={"malformed": 5},
+        forwarders=6,
+        held_s=7.5,
+        clock_skew_s=-0.5,
+    )
+
+    def shown(role: Role) -> dict[str, float]:
+        snapshot = Snapshot(LedgerTotals(), 0, ExporterTotals(), role, forward, stream)
+        return {
+            " ".join([name.removeprefix("session_exporter_"), *(value for _, value in sorted(labels))]): sample.value
+            for (name, labels), sample in samples(snapshot).items()
+            if sample.value and name.startswith("session_exporter_") and not name.endswith("_info")
+        }
+
+    reloaded = {"config_last_reload_successful": 1}
+    assert shown("forward") == reloaded | {
+        "stream_up": 1,
+        "forwarded_events_total": 9,
+        "forward_resent_events_total": 2,
+        "forward_errors_total out_of_memory": 3,
+        "forward_uncommitted_bytes": 512,
+        "forward_released_early_segments_total": 1,
+        "clock_skew_seconds": 0.25,
+    }
+    assert shown("stream") == reloaded | {
+        "stream_lag_seconds 0": 1.5,
+        "stream_lag_seconds shared": 2.5,
+        "stream_redelivered_events_total": 4,
+        "stream_entries_skipped_total malformed": 5,
+        "stream_forwarders": 6,
+        "stream_held_seconds": 7.5,
+        "clock_skew_seconds": -0.5,
+    }
 
 
 def test_the_reuse_ratio_is_not_a_number_before_traffic(fresh: Snapshot) -> None:

@@ -9,6 +9,8 @@ from session_exporter.core.scopes import CAUSES
 from session_exporter.core.totals import Exemplar, LedgerTotals, ScopeTotals
 from session_exporter.sidecar.rendering import render
 from session_exporter.sidecar.snapshot import ExporterTotals, Snapshot
+from session_exporter.sidecar.transport import ForwardFigures, StreamFigures
+from session_exporter.stream.keys import SHARED
 
 FORMATS = ["", "application/openmetrics-text;version=1.0.0", "text/plain;version=1.0.0"]
 
@@ -41,7 +43,10 @@ def snapshots(draw):
         config_last_reload_success_at_s=draw(st.floats(0, 2e9)),
         hook_errors={"tracker": draw(counts)},
     )
-    return Snapshot(LedgerTotals(scopes, {"created": draw(counts)}), 0, exporter)
+    forward = ForwardFigures(up=draw(st.booleans()), forwarded_events=draw(counts), errors={"refused": draw(counts)})
+    stream = StreamFigures(lag_s={3: draw(st.floats(0, 1e12)), 12: 0.0, SHARED: 0.5}, redelivered_events=draw(counts))
+    role = draw(st.sampled_from(["journal", "stream", "forward"]))
+    return Snapshot(LedgerTotals(scopes, {"created": draw(counts)}), 0, exporter, role, forward, stream)
 
 
 @pytest.mark.parametrize("accept", FORMATS)

@@ -2,10 +2,18 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from session_exporter.core.totals import Exemplar, Histogram, ScopeTotals
-from session_exporter.sidecar.snapshot import Snapshot
+from session_exporter.sidecar.snapshot import Role, Snapshot
+
+# Who shows a metric: who counts, wherever the events come from; who has the journal of a host or pod; ...
+LEDGER: Final[frozenset[Role]] = frozenset({"journal", "stream"})
+POD: Final[frozenset[Role]] = frozenset({"journal", "forward"})
+FLEET: Final[frozenset[Role]] = frozenset({"stream", "forward"})
+STREAM: Final[frozenset[Role]] = frozenset({"stream"})
+FORWARDER: Final[frozenset[Role]] = frozenset({"forward"})
+EVERYBODY: Final = LEDGER | POD
 
 
 class Row(NamedTuple):
@@ -44,6 +52,7 @@ class Metric:
         help: One sentence.
         source: Its labels and its rows.
         called: What the race remediation document calls it; `""` when it has no such name.
+        shown_by: In which roles it is shown.
     """
 
     name: str
@@ -51,6 +60,7 @@ class Metric:
     help: str
     source: SampleSource
     called: str = ""
+    shown_by: frozenset[Role] = LEDGER
 
 
 def per_scope(value: Callable[[ScopeTotals], float | Histogram], exemplar: str = "") -> SampleSource:

@@ -16,7 +16,9 @@ from session_exporter.core.scopes import (
     VIOLATIONS,
 )
 from session_exporter.sidecar.exposition import METRICS, Metric
+from session_exporter.sidecar.metric import EVERYBODY
 from session_exporter.sidecar.snapshot import EVENT_KINDS, HOOK_STATES, HOOKS, LOST_REASONS, POOL_STATES
+from session_exporter.sidecar.transport import FORWARD_ERRORS, SHARED_NAME, SKIPPED
 
 _INTRODUCTION: Final = """\
 # Metrics
@@ -28,7 +30,13 @@ Counters and histograms carry `_created` in the OpenMetrics format, and keep it 
 counting starts anew. Creates, rapid duplicate creates and context losses carry exemplars there: a trace id, and the
 user as a pseudonym. A user's or session's id is never a label: where the race remediation document puts `user_id`
 on a metric, ours counts all users of a scope together, and the users are found in the incidents.
+
+Who shows a metric: `journal` is a sidecar that counts what its host's or pod's workers write, `session-exporter serve`.
+Where many machines are counted together, `forward` is `session-exporter forward`, which knows its host or pod, and
+`stream` is `session-exporter serve --source=stream`, which knows its share of all users.
 """
+
+_ROLES: Final = ("journal", "stream", "forward")
 
 
 def _words(words: Iterable[str]) -> str:
@@ -40,7 +48,8 @@ LABELS: Final[dict[str, str]] = {
     "cause": _words(CAUSES),
     "reason": (
         f"of a context loss: {_words(LOSS_REASONS)}; of an end: {_words(END_REASONS)}; "
-        f"of a failed create: {_words(FAILURES)}; of a lost event: {_words(LOST_REASONS)}"
+        f"of a failed create: {_words(FAILURES)}; of a lost event: {_words(LOST_REASONS)}; "
+        f"of a failure to forward: {_words(FORWARD_ERRORS)}; of a skipped entry: {_words(SKIPPED)}"
     ),
     "kind": (
         f"of an event: {_words(EVENT_KINDS)}; of a violation: {_words(VIOLATIONS)}; "
@@ -51,6 +60,7 @@ LABELS: Final[dict[str, str]] = {
     "outcome": _words(OUTCOMES),
     "hook": f"the hooks of this version ({_words(HOOKS)}), and what an application calls its own",
     "state": f"of a hook: {_words(HOOK_STATES)}; of a connection: {_words(POOL_STATES)}",
+    "partition": f"the partitions that are counted here, and `{SHARED_NAME}`: the stream that everybody reads",
     "version": "of session-exporter",
     "python_version": "of the interpreter",
 }
@@ -58,7 +68,10 @@ LABELS: Final[dict[str, str]] = {
 
 def reference() -> str:
     """Write the whole document."""
-    head = ["| metric | type | labels | meaning | called … in the race remediation document |", "|---|---|---|---|---|"]
+    head = [
+        "| metric | type | labels | meaning | shown by | called … in the race remediation document |",
+        "|---|---|---|---|---|---|",
+    ]
     labels = ["", "| label | values |", "|---|---|", *(f"| `{name}` | {values} |" for name, values in LABELS.items())]
     return "\n".join([_INTRODUCTION, *head, *map(_row, METRICS), *labels, ""])
 
@@ -66,7 +79,8 @@ def reference() -> str:
 def _row(metric: Metric) -> str:
     labels = ", ".join(f"`{label}`" for label in metric.source.labels)
     called = f"`{metric.called}`" if metric.called else ""
-    return f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} | {called} |"
+    shown_by = "all" if metric.shown_by == EVERYBODY else _words(role for role in _ROLES if role in metric.shown_by)
+    return f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} | {shown_by} | {called} |"
 
 
 if __name__ == "__main__":

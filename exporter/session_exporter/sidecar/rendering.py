@@ -16,7 +16,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.utils import floatToGoString
 
 from session_exporter.core.totals import Exemplar, Histogram
-from session_exporter.sidecar.exposition import METRICS, Metric, Row
+from session_exporter.sidecar.exposition import SHOWN, Metric, Row
 from session_exporter.sidecar.negotiation import OPENMETRICS, metrics_format
 from session_exporter.sidecar.snapshot import Snapshot
 
@@ -37,7 +37,7 @@ _PLAIN_BELOW: Final = 1_000_000
 
 
 def render(snapshot: Snapshot, accept: str = "") -> tuple[bytes, str]:
-    """Write all metrics of a snapshot, in the format of an Accept header.
+    """Write all metrics of a snapshot that its role shows, in the format of an Accept header.
 
     `_created` samples and exemplars are OpenMetrics only: in the text format each `_created` would be a gauge of its
     own, as many again as there are counters, and nobody could use them.
@@ -52,7 +52,7 @@ def render(snapshot: Snapshot, accept: str = "") -> tuple[bytes, str]:
     wanted = metrics_format(accept)
     _, content_type = choose_encoder(wanted)
     openmetrics = wanted.startswith(OPENMETRICS)
-    lines = [line for metric in METRICS for line in _family(metric, snapshot, openmetrics)]
+    lines = [line for metric in SHOWN[snapshot.role] for line in _family(metric, snapshot, openmetrics)]
     if openmetrics:
         lines.append("# EOF\n")
     return "".join(lines).encode(), content_type

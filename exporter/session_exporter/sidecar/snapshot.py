@@ -3,24 +3,37 @@
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from session_exporter._version import __version__
 from session_exporter.core.events import KINDS
 from session_exporter.core.totals import Histogram, LedgerTotals
 from session_exporter.journal import LOST_REASONS as WRITER_LOST_REASONS
 from session_exporter.journal import POOL_WAIT_BUCKETS_S
+from session_exporter.sidecar.transport import ForwardFigures, StreamFigures
+
+# Whose scrape it is: of a sidecar that counts what stands in its journal, of one that counts what comes through the
+# stream, or of one that forwards its journal to the stream.
+Role: TypeAlias = Literal["journal", "stream", "forward"]
 
 UNKNOWN_KIND: Final = "unknown"
 EVENT_KINDS: Final = (*KINDS.values(), UNKNOWN_KIND)
 
-# What a reader cannot use, whose kind is never known; what a writer gives up is named by the journal.
-READER_LOST_REASONS: Final = ("malformed", "unknown_kind")
+# What a reader cannot use or does not find, whose kind is never known; what a writer gives up is named by the journal.
+STREAM_CUT: Final = "stream_cut"
+READER_LOST_REASONS: Final = ("malformed", "unknown_kind", STREAM_CUT)
 LOST_REASONS: Final = (*WRITER_LOST_REASONS, *READER_LOST_REASONS)
-LOST: Final = (
+_LOST_IN_JOURNAL: Final = (
     *((reason, kind) for reason in WRITER_LOST_REASONS for kind in EVENT_KINDS),
-    *((reason, UNKNOWN_KIND) for reason in READER_LOST_REASONS),
+    ("malformed", UNKNOWN_KIND),
+    ("unknown_kind", UNKNOWN_KIND),
 )
+# By (reason, kind): what can be lost where a role looks.
+LOST: Final[dict[Role, tuple[tuple[str, str], ...]]] = {
+    "journal": _LOST_IN_JOURNAL,
+    "stream": (("malformed", UNKNOWN_KIND), (STREAM_CUT, UNKNOWN_KIND)),
+    "forward": _LOST_IN_JOURNAL,
+}
 
 HOOK_STATES: Final = ("active", "inactive")
 # Every hook of this version; a test compares them with what the hooks call themselves.
@@ -80,6 +93,7 @@ class ExporterTotals:
         hook_errors: Failures that a hook kept away from the application, by hook. The hooks named here and in
             `hook_workers` are all exported: hand in every hook this version has, from the first snapshot.
         db: Of database sessions.
+        states_lost: How often the state was lost, so that counting began anew.
         config_last_reload_successful: Whether the newest attempt to load the configuration succeeded.
         config_last_reload_success_at_s: When the configuration in force was loaded, seconds since the epoch.
     """
@@ -95,6 +109,7 @@ class ExporterTotals:
     hook_workers: Mapping[tuple[str, str], int] = field(default_factory=dict)
     hook_errors: Mapping[str, int] = field(default_factory=dict)
     db: DbFigures = field(default_factory=DbFigures)
+    states_lost: int = 0
     config_last_reload_successful: bool = True
     config_last_reload_success_at_s: float = 0.0
 
@@ -107,8 +122,14 @@ class Snapshot:
         ledger: A copy of the ledger's counts that nobody changes any more.
         committed_at_us: When the commit returned, microseconds since the epoch.
         exporter: What the exporter knows of itself.
+        role: Which metrics are shown.
+        forward: Of the forwarder, in its role.
+        stream: Of the consumer, in its role.
     """
 
     ledger: LedgerTotals
     committed_at_us: int
     exporter: ExporterTotals = field(default_factory=ExporterTotals)
+    role: Role = "journal"
+    forward: ForwardFigures = field(default_factory=ForwardFigures)
+    stream: StreamFigures = field(default_factory=StreamFigures)
