@@ -4,7 +4,7 @@ from session_exporter.journal.control import POOL_WAIT_BUCKETS_S, Control
 from session_exporter.journal.directory import find_directory
 from session_exporter.journal.frame import LOST_KINDS, LOST_REASONS
 from session_exporter.journal.limits import JournalLimits
-from session_exporter.journal.reader import JournalReader, Mark
+from session_exporter.journal.reader import JournalReader, Mark, Retained
 from session_exporter.journal.source import Batch
 from session_exporter.journal.writer import JournalWriter
 
@@ -18,5 +18,6 @@ __all__ = [
     "JournalReader",
     "JournalWriter",
     "Mark",
+    "Retained",
     "find_directory",
 ]

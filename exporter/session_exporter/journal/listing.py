@@ -142,6 +142,13 @@ class Listing:
         """All writers that have a file."""
         return list(self._sources.values())
 
+    def start_over(self) -> list[Source]:
+        """Set all segments back to their beginning; returns all writers that have a file."""
+        self._unclaimed.clear()
+        for source in self._sources.values():
+            source.start_over()
+        return self.sources()
+
     def segments(self) -> Iterable[Segment]:
         """All segments."""
         return tuple(self._segments.values())

@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterable, Mapping
 from heapq import heappop, heappush
 from itertools import count
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from session_exporter.errors import JournalError
 from session_exporter.journal.control import Control
-from session_exporter.journal.decoding import decode_frames, split_frames
+from session_exporter.journal.decoding import decode_frames, frame_ends, split_frames
 from session_exporter.journal.frame import FRAME_BYTES, PAYLOAD_BYTES_MAX
 from session_exporter.journal.listing import Listing
 from session_exporter.journal.ownership import Ownership
@@ -26,6 +26,14 @@ NOT_YET_MAX: Final = 8
 KEPT_OPEN_MAX: Final = 256
 
 
+class Retained(NamedTuple):
+    """A segment that still exists, its size, and whether it has been read to an end that is final."""
+
+    key: Key
+    size_bytes: int
+    is_over: bool
+
+
 class JournalReader:
     """Reads what all writers of a directory have committed; one thread at a time.
 
@@ -37,6 +45,7 @@ class JournalReader:
         directory: The journal's directory; may be missing.
         positions: What `positions()` of the previous reader returned.
         owners: Users whose files are believed, beside this process's own, the directory's owner and root.
+        locating: Whether batches say where each of their events ends.
 
     Attributes:
         unknown: Frames skipped because their kind is not known to this version.
@@ -45,12 +54,15 @@ class JournalReader:
         problem: Why the directory, or a file in it, could not be read when it was last tried; `""` when all is well.
     """
 
-    def __init__(self, directory: Path, positions: Mapping[Key, int], *, owners: Collection[int] = ()) -> None:
+    def __init__(
+        self, directory: Path, positions: Mapping[Key, int], *, owners: Collection[int] = (), locating: bool = False
+    ) -> None:
         self.directory = Path(directory)
         self.unknown = 0
         self.malformed = 0
         self.problem = ""
         self._ownership = Ownership(self.directory)
+        self._locating = locating
         self._listing = Listing(self.directory, positions, owners)
         self._queue: list[tuple[int, int, Source]] = []
         self._waiting: dict[str, Source] = {}
@@ -70,6 +82,13 @@ class JournalReader:
             JournalUnavailable: The directory cannot be made, or not written.
         """
         self._ownership.take()
+
+    def start_over(self) -> None:
+        """Read everything that is still there once more, from the beginning."""
+        self._queue.clear()
+        self._waiting.clear()
+        for source in self._listing.start_over():
+            self._enqueue(source)
 
     def close(self) -> None:
         """Close all files and give the lock back. Idempotent."""
@@ -158,12 +177,16 @@ class JournalReader:
         start = segment.position
         segment.position += taken
         source.tries = 0
-        events, unknown, malformed = decode_frames(payloads)
-        if events:
-            source.read_until_us = events[-1].at_us
-        self.unknown += unknown
-        self.malformed += malformed
-        return Batch(segment.writer, segment.seq, start, segment.position, events, unknown, malformed)
+        found = decode_frames(payloads)
+        if found.events:
+            source.read_until_us = found.events[-1].at_us
+        self.unknown += found.unknown
+        self.malformed += found.malformed
+        ends = frame_ends(payloads, start) if self._locating else []
+        if ends and len(found.places) < len(ends):
+            ends = [ends[place] for place in found.places]
+        events, unknown, malformed = found.events, found.unknown, found.malformed
+        return Batch(segment.writer, segment.seq, start, segment.position, events, unknown, malformed, ends)
 
     def _skip(self, source: Source, segment: Segment, chunk: bytes) -> Batch | None:
         if not segment.final and source.tries < NOT_YET_MAX and source.is_alive():
@@ -199,6 +222,13 @@ class JournalReader:
     def positions(self) -> dict[Key, int]:
         """How far each segment that still exists has been read; an offset per writer and number."""
         return self._listing.positions()
+
+    def retained(self) -> list[Retained]:
+        """The segments that still exist, the oldest first."""
+        found = sorted(self._listing.segments(), key=lambda segment: (segment.created_at_us, segment.key))
+        return [
+            Retained(segment.key, segment.size_bytes, segment.final and not segment.unread_bytes) for segment in found
+        ]
 
     def release(self, committed: Mapping[Key, int]) -> list[Key]:
         """Delete the segments that are finished and covered by the positions that were committed.

@@ -8,6 +8,7 @@ import msgspec
 
 from session_exporter.core.events import Event, Writer
 from session_exporter.journal.control import CONTROL_BYTES, BadControl, Control, parse_control
+from session_exporter.journal.frame import HEADER_BYTES
 from session_exporter.journal.segment import Segment
 from session_exporter.journal.trusted import Unreadable, is_locked, open_trusted
 
@@ -23,6 +24,7 @@ class Batch(msgspec.Struct, frozen=True):
         events: What could be read; may be empty.
         unknown: Frames of kinds this version does not know.
         malformed: Damaged frames, or runs of bytes, that were skipped.
+        ends: Of each event, the offset behind its frame; empty unless the reader locates.
     """
 
     writer: Writer
@@ -32,6 +34,7 @@ class Batch(msgspec.Struct, frozen=True):
     events: list[Event]
     unknown: int = 0
     malformed: int = 0
+    ends: list[int] = []
 
 
 class Source:
@@ -82,6 +85,12 @@ class Source:
         """Take in a segment that was found."""
         self.segments.append(segment)
         self.segments.sort(key=lambda known: known.seq)
+
+    def start_over(self) -> None:
+        """Be as nothing had been read yet."""
+        self.queued, self.tries, self.read_until_us = False, 0, None
+        for segment in self.segments:
+            segment.position = HEADER_BYTES
 
     def next_unread(self) -> Segment | None:
         """The first segment with unread bytes, None when there is none."""
