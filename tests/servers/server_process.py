@@ -104,13 +104,17 @@ class ServerProcess:
         # Somebody else may take the port between the moment it is found free and the moment the server asks for it.
         for _ in range(PORTS_TRIED):
             self.port = _free_port()
-            with self.log.open("ab") as log:
-                self._process = process = subprocess.Popen(
-                    self._tied(self.command()), stdout=log, stderr=log, **self._surroundings({})
-                )
-            if self._becomes_ready(process):
+            if self._starts_there():
                 return
         raise ServerFailed(f"{self._name} does not start: {self._logged()}")
+
+    def _starts_there(self) -> bool:
+        """Start it on `port`; whether it becomes ready."""
+        with self.log.open("ab") as log:
+            self._process = process = subprocess.Popen(
+                self._tied(self.command()), stdout=log, stderr=log, **self._surroundings({})
+            )
+        return self._becomes_ready(process)
 
     def _becomes_ready(self, process: "subprocess.Popen[bytes]") -> bool:
         deadline = time.monotonic() + DEADLINE_S

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from postgres_server import LOCKED_PASSWORD, LOCKED_USER
+from redis_server import RedisServer
 from server_process import DEADLINE_S, TICK_S, ServerFailed
 
 pytestmark = pytest.mark.integration
@@ -69,6 +70,45 @@ def test_redis_answers_and_forgets_when_it_is_told_to(redis) -> None:
     redis.flush()
     assert client.get("key") is None
     client.close()
+
+
+@pytest.fixture
+def client_of():
+    """Clients of redis-py."""
+    clients = []
+
+    def connect(url: str, **options: str):
+        clients.append(pytest.importorskip("redis").Redis.from_url(url, **options))
+        return clients[-1]
+
+    yield connect
+    for client in clients:
+        client.close()
+
+
+def test_redis_keeps_what_it_is_told_to_keep_and_forgets_what_was_not_synced(require_server, client_of) -> None:
+    with RedisServer(require_server("redis-server"), keeps=True) as server:
+        client_of(server.url).set("first", "value")
+        first_bytes = server.kept_bytes()
+        client_of(server.url).set("second", "value")
+        server.kill()
+        server.restart()
+        assert client_of(server.url).mget("first", "second") == [b"value", b"value"]
+        server.kill()
+        server.forget_after(first_bytes)
+        server.restart()
+        assert client_of(server.url).mget("first", "second") == [b"value", None]
+
+
+def test_redis_asks_for_its_password_and_for_tls(require_server, client_of) -> None:
+    exceptions = pytest.importorskip("redis").exceptions
+    require_server("openssl")  # Debian's PostgreSQL brings it
+    with RedisServer(require_server("redis-server"), password="open sesame", tls=True) as server:
+        assert client_of(server.url, ssl_ca_certs=str(server.ca_file)).ping()
+        with pytest.raises(exceptions.AuthenticationError):
+            client_of(server.url.replace(":open sesame@", ""), ssl_ca_certs=str(server.ca_file)).ping()
+        with pytest.raises(exceptions.ConnectionError):
+            client_of(server.url.replace("rediss", "redis")).ping()
 
 
 LIVING = """
