@@ -102,9 +102,8 @@ class _Memory:
     def learn(self, ledger: Ledger) -> None:
         """Keep what has left the ledger; the ledger takes all its changes as stored."""
         for judge in ledger.judges.values():
-            self._known.update(
-                ((judge.number, session), known) for session, known in judge.people.left_sessions.items()
-            )
+            left = judge.people.left_sessions.items()
+            self._known.update({(judge.number, session): known for session, known in left if known is not None})
         ledger.forget_changes()
         while len(self._known) > self._ids_max:
             del self._known[next(iter(self._known))]

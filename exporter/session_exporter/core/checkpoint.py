@@ -67,7 +67,8 @@ class Changes(msgspec.Struct):
         waiting: What waits, whole.
         sessions: Rows to be written.
         owners: Rows to be written.
-        left_sessions: (scope number, digest, what to remember): rows to be moved to the long memory.
+        left_sessions: (scope number, digest, what to remember): rows to be moved to the long memory; with None, rows to
+            be removed.
         left_owners: (scope number, digest): rows to be removed.
         minutes: (scope name, minute number, counts to be added).
         incidents: New ones, in the order found.
@@ -81,7 +82,7 @@ class Changes(msgspec.Struct):
     waiting: Waiting
     sessions: list[SessionRow]
     owners: list[OwnerRow]
-    left_sessions: list[tuple[int, bytes, Known]]
+    left_sessions: list[tuple[int, bytes, Known | None]]
     left_owners: list[tuple[int, bytes]]
     minutes: list[tuple[str, int, Minute]]
     incidents: list[Incident]
@@ -109,7 +110,7 @@ def take_changes(ledger: Ledger) -> Changes:
 
     A caller that fails to store it must drop the ledger and restore one from the last commit.
     """
-    judges = ledger.judges.values()
+    judges = ledger.all_judges()
     if ledger.trail is not None:
         ledger.trail.tell()
         ledger.trail.forget(ledger.watermark_us)
@@ -161,7 +162,7 @@ def restore(
         requests: (epoch, entries) in the order of the commits.
         db_uses: The newest uses of database sessions.
     """
-    by_number = {judge.number: judge for judge in ledger.judges.values()}
+    by_number = {judge.number: judge for judge in ledger.all_judges()}
     for row in owners:
         judge = by_number.get(row.scope)
         if judge is not None:
@@ -174,7 +175,7 @@ def restore(
         judge = by_number.get(session_row.scope)
         if judge is not None:
             judge.people.restore(_session(session_row, judge.people.owners))
-    for judge in ledger.judges.values():
+    for judge in ledger.all_judges():
         judge.adopting = dict(waiting.adopting.get(judge.number, {}))
         judge.people.deleting.update(waiting.deleting.get(judge.number, {}))
         judge.timelines.sort_evidence()

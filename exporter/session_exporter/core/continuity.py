@@ -39,9 +39,13 @@ class Continuity:
         tally: Where to count.
         lateness_us: For how long after a create an end of the session before it still belongs to it.
         wait: Called with a report that must be judged again at its `at_us`.
+
+    Attributes:
+        find: Finds a session that a request expected.
     """
 
     def __init__(self, people: Population, tally: Tally, *, lateness_us: int, wait: Callable[[Report], None]) -> None:
+        self.find: Callable[[bytes], Session | None] = people.sessions.get
         self._people = people
         self._rules = people.rules
         self._tally = tally
@@ -58,7 +62,7 @@ class Continuity:
 
     def rotates(self, expected: bytes, at_us: int) -> int:
         """Whether a create is a rotation, for all that is known at a time."""
-        session = self._people.sessions.get(expected) if expected else None
+        session = self.find(expected) if expected else None
         if session is None:
             return NO_ROTATION
         if end_of(marks_of(session), at_us) is None:
@@ -67,7 +71,7 @@ class Continuity:
 
     def is_rotation(self, expected: bytes, at_us: int) -> bool:
         """Whether the session that the request of a create had expected, and found, has ended by a time."""
-        session = self._people.sessions.get(expected)
+        session = self.find(expected)
         end = self._end(session, at_us) if session is not None else None
         return end is not None and end[1] != "expired"
 

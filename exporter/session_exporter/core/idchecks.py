@@ -13,6 +13,7 @@ from session_exporter.core.judge import ScopeJudge
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.records import Report
 from session_exporter.core.requests import RequestMemory
+from session_exporter.core.scopes import ID_FORMATS
 
 # Their `session` is what a stranger may have written, or the id of a use of a database session.
 _WITHOUT_SESSION: Final = (wire.Unmet, wire.Violated)
@@ -50,9 +51,20 @@ class IdChecks:
             if form != "canonical":
                 judge.tally.odd_id(report, OddId(kind, form, shape_of(id_), declared.pattern, digest))
 
+    def checked(self, event: wire.Checked, report: Report, judge: ScopeJudge) -> None:
+        """Count an id that was compared where it was still known; `report.session` is its digest."""
+        declared = judge.rules.id_formats.get(event.id_kind)
+        if declared is None or event.form not in ID_FORMATS or report.session in judge.people.owners:
+            return
+        if self._requests.first_check(event.id_kind, judge.number, report.session):
+            judge.tally.id_check(report.at_us, event.id_kind, event.form)
+            if event.form != "canonical":
+                odd = OddId(event.id_kind, event.form, event.shape, declared.pattern, report.session)
+                judge.tally.odd_id(report, odd)
+
     def identified(self, event: wire.Identified, report: Report, judge: ScopeJudge) -> None:
         """Count a request, once, whose thread, run and request id are unified but of different generations."""
-        if len(generations_of(event.thread, event.run, event.request)) > 1:
+        if event.mismatched or len(generations_of(event.thread, event.run, event.request)) > 1:
             # Without a request, the two ids stand for it.
             request = report.evidence.request or self._names[event.thread] + self._names[event.run]
             if self._requests.first_check("generation", judge.number, request):

@@ -57,7 +57,12 @@ class ScopeJudge:
         requests: What each request has already done; shared by all scopes.
         lateness_us: How late an event may arrive and still be judged in order.
         wait: Called with a report that must be judged again at its `at_us`.
+
+    Attributes:
+        compares_users: Whether a session is found here that two users use.
     """
+
+    compares_users = True
 
     def __init__(
         self,
@@ -216,6 +221,8 @@ class ScopeJudge:
     def expire(self, now_us: int) -> None:
         """Let sessions leave that have been idle for too long at `now_us`; the live ones among them end."""
         for session in self.people.idle.due(now_us):
+            if self.people.sessions.get(session.id) is not session:
+                continue  # it was given up
             if session.flags & LIVE:
                 self._expired(session)
             elif (deleted_us := self.people.deleting.pop(session.id, None)) is not None:
@@ -264,7 +271,7 @@ class ScopeJudge:
 
     def _attribute(self, session: Session, report: Report) -> bool:
         """Give a session its user, when that has not been known; whether it is known now."""
-        if is_used_by_another(session, report.user):
+        if self.compares_users and is_used_by_another(session, report.user):
             self.people.change(session)
             self.tally.violation(report, "session_of_two_users", session.user, b"")
         if session.owner is not None or not report.owner:

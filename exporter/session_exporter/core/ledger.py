@@ -8,7 +8,7 @@ of the sorted history.
 Nothing here reads a clock or does input or output. One thread at a time may call.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import inf
 from typing import Final, TypeAlias
 
@@ -118,7 +118,7 @@ class Ledger:
             self._open(scope, bounds_s, born_us)
         if trail is not None:
             trail.declare(declared)
-        self._by_number = {judge.number: judge for judge in self.judges.values()}
+        self._by_number = {judge.number: judge for judge in self.all_judges()}
         self._other = self.judges[OTHER_SCOPE]
 
     def apply(self, events: Sequence[wire.Event], writer: wire.Writer) -> None:
@@ -178,7 +178,7 @@ class Ledger:
         for report in self.waiting.before(watermark_us):
             self._judge(report, watermark_us)
         self.watermark_us = max(self.watermark_us, watermark_us)
-        for judge in self.judges.values():
+        for judge in self.all_judges():
             judge.expire(self.watermark_us)
             judge.timelines.forget_evidence(self.watermark_us)
         self.requests.advance(self.watermark_us)
@@ -201,9 +201,13 @@ class Ledger:
         """Take the watermark back: the clock it came from was ahead."""
         self.watermark_us = min(self.watermark_us, watermark_us)
 
+    def all_judges(self) -> Collection[ScopeJudge]:
+        """The judges of all scopes, those that only remember included."""
+        return self.judges.values()
+
     def forget_changes(self) -> None:
         """Note that all changes so far are stored."""
-        for judge in self.judges.values():
+        for judge in self.all_judges():
             judge.forget_changes()
         self.requests.changed = {}
         self.db.changed = False
@@ -290,7 +294,13 @@ class Ledger:
     def _judge(self, report: Report, until_us: int = 0) -> None:
         judge = self._by_number.get(report.scope, self._other)
         if report.kind < ADOPTION_DUE:
-            judge.expire(min(report.at_us, max(self.watermark_us, until_us)))
+            self._expire(judge, min(report.at_us, max(self.watermark_us, until_us)))
+        self._decide(judge, report)
+
+    def _expire(self, judge: ScopeJudge, now_us: int) -> None:
+        judge.expire(now_us)
+
+    def _decide(self, judge: ScopeJudge, report: Report) -> None:
         judge.judge(report)
 
     def _report(self, event: wire.Event, kind: int, judge: ScopeJudge, writer: wire.Writer) -> Report:
@@ -304,7 +314,7 @@ class Ledger:
         return f"{scope}/" if judge is self._other and scope != OTHER_SCOPE else ""
 
     def _tracked(self) -> int:
-        return sum(len(judge.people.sessions) for judge in self.judges.values())
+        return sum(len(judge.people.sessions) for judge in self.all_judges())
 
     def _judge_surplus(self) -> None:
         """Judge what has waited longest when too much waits, as when a clock was an hour ahead for a while."""
@@ -318,9 +328,7 @@ class Ledger:
     def _make_room(self) -> None:
         for _ in range(self._tracked() - self.limits.max_tracked_sessions):
             ages = [
-                (oldest, judge)
-                for judge in self.judges.values()
-                if (oldest := judge.people.idle.oldest_us()) is not None
+                (oldest, judge) for judge in self.all_judges() if (oldest := judge.people.idle.oldest_us()) is not None
             ]
             if not ages:
                 return

@@ -40,8 +40,11 @@ class Population:
         known: The long memory for ids.
 
     Attributes:
+        forgets_used: Of what leaves, only that is remembered which was created or adopted.
         deleting: When sessions were deleted of which it is not certain yet that they are not being rewritten.
     """
+
+    forgets_used = False
 
     def __init__(self, number: int, rules: ScopeRules, totals: ScopeTotals, known: KnownIds) -> None:
         self.number = number
@@ -52,7 +55,7 @@ class Population:
         self.idle = IdleQueue(rules.idle_timeout_us)
         self.changed_sessions: list[Session] = []
         self.changed_owners: dict[bytes, Owner] = {}
-        self.left_sessions: dict[bytes, Known] = {}
+        self.left_sessions: dict[bytes, Known | None] = {}
         self.left_owners: set[bytes] = set()
         self.deleting: dict[bytes, int] = {}
         self._known = known
@@ -70,7 +73,8 @@ class Population:
         if session is None:
             session = self.sessions[identifier] = Session(identifier, last_us=at_us)
             session.ended_us = 0 if revive else at_us
-            known = self.left_sessions.pop(identifier, None) or self._known.find(self.number, identifier)
+            known = self.recall(identifier)
+            self.left_sessions.pop(identifier, None)
             if known is not None:
                 _remind(session, known, revive=revive)
             self.idle.add(session)
@@ -79,7 +83,13 @@ class Population:
 
     def remembers(self, identifier: bytes) -> bool:
         """Whether a session that is not in the ledger has been there."""
-        return identifier in self.left_sessions or self._known.find(self.number, identifier) is not None
+        return self.recall(identifier) is not None
+
+    def recall(self, identifier: bytes) -> Known | None:
+        """What is remembered of a session that is not in the ledger; None for nothing."""
+        if identifier in self.left_sessions:
+            return self.left_sessions[identifier]
+        return self._known.find(self.number, identifier)
 
     def owner(self, identifier: bytes, user: bytes) -> Owner:
         """The owner of this id, known or new."""
@@ -124,7 +134,8 @@ class Population:
 
     def leave(self, session: Session, *, ended: bool) -> None:
         """Let a session leave the ledger for the long memory; it must be out of the idle queue already."""
-        self.left_sessions[session.id] = Known(session.last_us, ended, bool(session.flags & BORN))
+        known = Known(session.last_us, ended, bool(session.flags & BORN))
+        self.left_sessions[session.id] = None if self.forgets_used and not _was_made(session) else known
         del self.sessions[session.id]
         owner = session.owner
         if session.flags & LIVE:
@@ -138,6 +149,21 @@ class Population:
                 del self.owners[owner.id]
                 self.left_owners.add(owner.id)
         session.owner = None
+
+    def give_up(self, identifier: bytes) -> None:
+        """Let a session, which has no user, go to where it is kept from now on; nothing is remembered of it."""
+        session = self.sessions.pop(identifier, None)
+        self.left_sessions[identifier] = None
+        self.deleting.pop(identifier, None)
+        if session is not None and session.flags & LIVE:
+            self.totals.active_sessions -= 1
+
+    def take_over(self, session: Session) -> None:
+        """Go on with a session that was given up elsewhere."""
+        session.flags &= ~DIRTY
+        self.left_sessions.pop(session.id, None)
+        self.restore(session)
+        self.change(session)
 
     def change(self, session: Session) -> None:
         """Note that a session differs from its row in the state."""
@@ -202,6 +228,11 @@ def set_marks(session: Session, marks: list[Mark]) -> None:
         session.marks = None
     else:
         session.marks = tuple(marks)
+
+
+def _was_made(session: Session) -> bool:
+    """Whether a session was created or adopted, now or in a generation before."""
+    return any(kind < END or kind == EXPIRED for _, kind, _ in marks_of(session))
 
 
 def _remind(session: Session, known: Known, *, revive: bool) -> None:

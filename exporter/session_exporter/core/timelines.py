@@ -1,8 +1,9 @@
 """Where creates and adoptions stand on the timelines of their users, and what follows from it."""
 
 from collections import deque
+from collections.abc import Callable
 from math import inf
-from typing import Final
+from typing import Final, TypeAlias
 
 from session_exporter.core import duplicates
 from session_exporter.core.continuity import Continuity
@@ -26,6 +27,8 @@ EVIDENCE_MAX: Final = 100_000
 # Evidence is kept this much longer than a create in time could need it.
 EVIDENCE_SLACK_US: Final = 1_000_000
 
+RotationTally: TypeAlias = Callable[[bytes, bytes], Tally]
+
 
 class Timelines:
     """The timelines of one scope.
@@ -38,10 +41,12 @@ class Timelines:
 
     Attributes:
         with_evidence: Users whose newest anchor, at a time, has evidence; in the order in which it came.
+        rotations: Who counts a create by a user as a rotation, of what its request had expected.
     """
 
     def __init__(self, people: Population, tally: Tally, continuity: Continuity, *, lateness_us: int) -> None:
         self.with_evidence: deque[tuple[int, Owner]] = deque()
+        self.rotations: RotationTally = lambda _user, _expected: tally
         self._people = people
         self._rules = people.rules
         self._tally = tally
@@ -61,7 +66,7 @@ class Timelines:
         at_us = max(birth.at_us, report.at_us) if is_known_now else birth.at_us
         rotates = self._continuity.rotates(expected, report.at_us)
         if rotates == ROTATION:
-            self._tally.rotation(at_us, session.id, session.user)
+            self.rotations(session.user, expected).rotation(at_us, session.id, session.user)
         elif rotates == PERHAPS_ROTATION:
             self._continuity.await_rotation(session, at_us, evidence, expected)
         if owner is None:
@@ -107,7 +112,7 @@ class Timelines:
         is_rotation = self._continuity.is_rotation(due.other, due.at_us)
         if is_rotation:
             user = due.user if session is None else session.user
-            self._tally.rotation(due.created_at_us, due.session, user)
+            self.rotations(user, due.other).rotation(due.created_at_us, due.session, user)
         if session is None:
             return
         if session.owner is None:
@@ -171,7 +176,7 @@ class Timelines:
         self.with_evidence.append((anchor.at_us, owner))
         self._people.change_owner(owner)
         if placed.previous is not None and anchor.is_create:
-            self._tally.interval(anchor.at_us - placed.previous.at_us)
+            self._tally.interval(anchor.at_us - placed.previous.at_us, owner.user)
         for duplicate in placed.duplicates:
             self._tally.duplicate(duplicate, owner)
         return any(each.create.session == anchor.session for each in placed.duplicates)

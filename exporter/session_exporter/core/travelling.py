@@ -20,14 +20,11 @@ def text_of(digest: bytes) -> str:
 class TravelledNames(Pseudonyms):
     """What `Pseudonyms` is where ids arrive as the texts of their digests; any other text is digested as ever."""
 
-    def __missing__(self, identifier: str) -> bytes:
-        if len(identifier) != TEXT_CHARS or not identifier.startswith(MARK):
-            return super().__missing__(identifier)
-        try:
-            digest = a2b_base64(identifier[len(MARK) :], strict_mode=True)
-        except (Error, ValueError):
-            return super().__missing__(identifier)
-        if len(self) >= self._memo_max:
-            self.clear()
-        self[identifier] = digest
-        return digest
+    def digest(self, identifier: str) -> bytes:
+        """The digest that a text stands for, else that of the text."""
+        if len(identifier) == TEXT_CHARS and identifier.startswith(MARK):
+            try:
+                return a2b_base64(identifier[len(MARK) :], strict_mode=True)
+            except (Error, ValueError):
+                return super().digest(identifier)
+        return super().digest(identifier)

@@ -243,7 +243,7 @@ class State:
         ).rowcount
         connection.executemany(
             "INSERT INTO known VALUES (?, ?, ?, ?)",
-            ((scope, session, known.last_us, known.ended | known.born << 1) for scope, session, known in left),
+            ((scope, id_, each.last_us, each.ended | each.born << 1) for scope, id_, each in left if each is not None),
         )
         if left and self._known_count is not None:
             self._known_count += len(left) - known_before

@@ -1,0 +1,92 @@
+"""The ledgers of a fleet, together, against one ledger that is told everything."""
+
+from fleets import KEY, PARTITIONS, Fleet, Memory, counts_of, rules_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from session_exporter.core import events as wire
+from session_exporter.core.ledger import Ledger
+from session_exporter.core.pseudonyms import Pseudonyms
+
+SECOND = 1_000_000
+LATENESS = 2 * SECOND
+IDLE = 1800 * SECOND
+START = 1_800_000_000 * SECOND
+WRITERS = [wire.Writer(f"w{number}", f"replica-{number // 2}", number) for number in range(4)]
+EXAMPLES = settings().max_examples
+KINDS = ["created", "created", "reused", "looked_up", "missed", "observed", "ended", "attributed"]
+SHARES = [range(3), range(3, 5), range(5, PARTITIONS)]
+
+offsets = st.integers(0, 160).map(lambda step: step * SECOND // 8)
+
+
+@st.composite
+def histories(draw):
+    """Events of every kind, of sessions that one user has each; some name no user."""
+    sessions = [f"s{number}" for number in range(draw(st.integers(1, 5)))]
+    owner = {session: draw(st.sampled_from(["ann", "bob", "cy"])) for session in sessions}
+    key = {session: draw(st.sampled_from(["", "", "phone"])) for session in sessions}
+    # What happens at one instant has no order of its own.
+    instants = draw(st.sets(st.tuples(st.integers(0, 2), offsets), max_size=24))
+    reports, made = [], set()
+    for hour, offset in sorted(instants):
+        at_us = START + hour * 2 * IDLE + offset
+        session = draw(st.sampled_from(sessions))
+        writer = draw(st.sampled_from(WRITERS))
+        kind = draw(st.sampled_from(KINDS))
+        # What was only used before anybody made it, without a user, is forgotten once it has expired.
+        is_named = (session not in made and kind != "created") or draw(st.integers(0, 2)) > 0
+        made.update([session] if kind == "created" else [])
+        user = owner[session] if is_named else ""
+        request = draw(st.sampled_from(["", f"{writer.id}-{hour}-r1", f"{writer.id}-{hour}-r2"]))
+        base = (at_us, "chat", session, user, key[session] if is_named else "", request)
+        if kind == "created":
+            expected = draw(
+                st.sampled_from(["", *(each for each in sessions if owner[each] == owner[session] and each != session)])
+            )
+            event = wire.Created(*base, expected=expected)
+        elif kind == "reused":
+            event = wire.Reused(*base)
+        elif kind == "looked_up":
+            event = wire.LookedUp(*base, duration_us=draw(st.integers(0, 9000)))
+        elif kind == "missed":
+            event = wire.LookedUp(at_us, "chat", "", user, base[4], request)
+        elif kind == "observed":
+            age = draw(st.sampled_from([None, 1, 9, 11]))
+            origin = draw(st.sampled_from([wire.RESULT, wire.UPSERT, wire.ROW]))
+            event = wire.Observed(*base, created_at_us=0 if age is None else at_us - age * SECOND, origin=origin)
+        elif kind == "ended":
+            event = wire.Ended(*base, reason=draw(st.sampled_from(["completed", "deleted", "rotated"])))
+        else:
+            event = wire.Attributed(at_us, "chat", session, owner[session], key[session], request)
+        reports.append((event, writer))
+    return reports
+
+
+def arrivals(data, reports):
+    """The reports in an order of arrival within the lateness; each writer's own stay in their order."""
+    clock = dict.fromkeys(WRITERS, 0)
+    timed = []
+    for number, (event, writer) in enumerate(reports):
+        arrives = event.at_us + data.draw(st.integers(0, 15)) * LATENESS // 16
+        clock[writer] = arrives = max(arrives, clock[writer])
+        timed.append((arrives, number, event, writer))
+    return sorted(timed, key=lambda each: each[:2])
+
+
+@settings(max_examples=3 * EXAMPLES, deadline=None)
+@given(histories(), st.sampled_from(["one", "many"]), st.data())
+def test_a_fleet_counts_what_one_ledger_counts_that_is_told_everything(reports, sessions_per_user, data):
+    rules = rules_of(sessions_per_user=sessions_per_user)
+    alone = Ledger(rules, names=Pseudonyms(KEY), known=Memory(), lateness_us=LATENESS)
+    fleet = Fleet(rules, SHARES, LATENESS)
+    for arrives, _, event, writer in arrivals(data, reports):
+        if data.draw(st.booleans()):
+            alone.advance(arrives - LATENESS)
+            fleet.advance(arrives - LATENESS)
+        alone.apply([event], writer)
+        fleet.tell(event, writer)
+    for ledger in (alone, fleet):
+        ledger.finish()
+        ledger.advance(START + 6 * IDLE)  # whoever is told nothing more learns of the time all the same
+    assert fleet.counts() == counts_of(alone)
