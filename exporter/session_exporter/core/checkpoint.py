@@ -13,6 +13,7 @@ from session_exporter.core.minutes import Minute
 from session_exporter.core.population import Known
 from session_exporter.core.recollection import Remembered
 from session_exporter.core.records import DIRTY, Anchor, Owner, Past, Report, Session, owner_of
+from session_exporter.core.top_users import Ranking
 from session_exporter.core.totals import LedgerTotals
 
 
@@ -49,6 +50,7 @@ class Waiting(msgspec.Struct, array_like=True):
         reports: What waits for the watermark.
         adopting: Per scope number: sightings that will be adoptions unless a create explains them in time.
         deleting: Per scope number: deletions that will be ends unless they turn out to be rewrites.
+        users: Per scope number: who is counted by name, and who might be.
     """
 
     watermark_us: int = 0
@@ -57,6 +59,7 @@ class Waiting(msgspec.Struct, array_like=True):
     reports: list[Report] = []
     adopting: dict[int, dict[bytes, int]] = {}
     deleting: dict[int, dict[bytes, int]] = {}
+    users: dict[int, Ranking] = {}
 
 
 class Changes(msgspec.Struct):
@@ -76,6 +79,7 @@ class Changes(msgspec.Struct):
         db_uses: The newest uses of database sessions; None when they are those of the last commit.
         lookups: By scope, hour and place, to be added; there is none without its minute.
         trail: The newest events, handed on to the next start by the last commit before a stop.
+        users_changed: Whether others are counted by name than before.
     """
 
     totals: LedgerTotals
@@ -90,6 +94,7 @@ class Changes(msgspec.Struct):
     db_uses: list[DbUse] | None = None
     lookups: list[LookupCount] = []
     trail: list[Remembered] = []
+    users_changed: bool = False
 
     def any_rows(self) -> bool:
         """Whether anything but the watermark has changed."""
@@ -102,6 +107,7 @@ class Changes(msgspec.Struct):
             or self.incidents
             or self.requests
             or self.db_uses is not None
+            or self.users_changed
         )
 
 
@@ -116,6 +122,8 @@ def take_changes(ledger: Ledger) -> Changes:
         ledger.trail.forget(ledger.watermark_us)
     for judge in judges:
         judge.tally.settle()
+    users = {judge.number: judge.tally.users for judge in judges if judge.tally.users is not None}
+    chosen = [each.choose(ledger.watermark_us) for each in users.values()]
     ledger.totals.tracked_sessions = sum(len(judge.people.sessions) for judge in judges)
     changes = Changes(
         totals=ledger.totals,
@@ -126,6 +134,7 @@ def take_changes(ledger: Ledger) -> Changes:
             ledger.waiting.all(),
             {judge.number: judge.adopting for judge in judges if judge.adopting},
             {judge.number: judge.people.deleting for judge in judges if judge.people.deleting},
+            {number: each.ranking() for number, each in users.items()},
         ),
         sessions=list(
             chain.from_iterable(_session_rows(judge.number, judge.people.changed_sessions) for judge in judges)
@@ -138,6 +147,7 @@ def take_changes(ledger: Ledger) -> Changes:
         requests=ledger.requests.changed,
         db_uses=list(ledger.db.recent) if ledger.db.changed else None,
         lookups=[count for judge in judges for count in judge.tally.places.counts(judge.rules.name)],
+        users_changed=any(chosen),
     )
     ledger.forget_changes()
     return changes
@@ -179,6 +189,8 @@ def restore(
         judge.adopting = dict(waiting.adopting.get(judge.number, {}))
         judge.people.deleting.update(waiting.deleting.get(judge.number, {}))
         judge.timelines.sort_evidence()
+        if judge.tally.users is not None:
+            judge.tally.users.restore(waiting.users.get(judge.number, Ranking()))
     ledger.db.recent.extend(db_uses)
     ledger.watermark_us = waiting.watermark_us
     for report in waiting.reports:

@@ -49,7 +49,8 @@ from session_exporter.core.scopes import (
     Limits,
     ScopeRules,
 )
-from session_exporter.core.tally import Listener, Tally, Verdict
+from session_exporter.core.tally import Listener, Tally
+from session_exporter.core.top_users import TopUsers
 from session_exporter.core.totals import DbTotals, LedgerTotals, ScopeTotals, interval_buckets
 from session_exporter.core.trail import Trail
 from session_exporter.core.waiting import WaitingReports
@@ -112,8 +113,10 @@ class Ledger:
             self.totals.events.setdefault(kind, 0)
         declared = {DEFAULT_SCOPE: ScopeRules(DEFAULT_SCOPE), OTHER_SCOPE: ScopeRules(OTHER_SCOPE), **rules}
         bounds_s = interval_buckets(each.duplicate_window_us for each in declared.values())
-        for kept in self.totals.scopes.values():
+        for name, kept in self.totals.scopes.items():
             kept.active_sessions = kept.active_users = 0
+            if name not in declared or not self.limits.top_users:
+                kept.users = {}
         for scope in declared.values():
             self._open(scope, bounds_s, born_us)
         if trail is not None:
@@ -128,7 +131,8 @@ class Ledger:
         what it needs at hand; for any other event, and any other session, the rules in `judge` apply.
         """
         self._remember(events, writer)
-        names, reused, listener = self.names, wire.Reused, self._listener
+        names, reused = self.names, wire.Reused
+        is_watched = self._listener is not None or self.limits.top_users > 0
         scope, judge = "", self._other
         minute, begin_us, end_us = Minute(), 0, 0
         sessions, timeout_us, place = judge.people.sessions, judge.people.idle.timeout_us, ""
@@ -151,8 +155,8 @@ class Ledger:
                 begin_us = at_us - at_us % MINUTE_US
                 end_us = begin_us + MINUTE_US
             reuses += 1
-            if listener is not None:
-                listener(Verdict(at_us, judge.rules.name, "reuse", names[place + event.session], names[event.user]))
+            if is_watched:
+                judge.tally.tell_reuse(at_us, names[place + event.session], names[event.user])
             session = sessions.get(names[place + event.session if place else event.session])
             if (
                 session is not None
@@ -232,7 +236,7 @@ class Ledger:
         totals.intervals.rebound(interval_bounds_s)
         incidents_max = self.limits.max_incidents
         tally = Tally(rules, totals, self.names, incidents_max=incidents_max, listener=self._listener, trail=self.trail)
-        self.judges[rules.name] = ScopeJudge(
+        judge = self.judges[rules.name] = ScopeJudge(
             number,
             rules,
             tally,
@@ -241,6 +245,8 @@ class Ledger:
             lateness_us=self.lateness_us,
             wait=self.waiting.add,
         )
+        if top := self.limits.top_users:
+            tally.users = TopUsers(top, totals, self.names, judge.people.sessions, born_us=born_us)
 
     def _take(self, event: wire.Event, judge: ScopeJudge, writer: wire.Writer) -> None:
         self.totals.events[wire.KINDS[type(event)]] += 1

@@ -24,6 +24,8 @@ VIOLATIONS: Final = (
 )
 ID_KINDS: Final = ("session", "user", "thread", "run", "request")
 ID_FORMATS: Final = ("canonical", "legacy", "invalid")
+# Each of them is a label value of some metrics, in each scope.
+TOP_USERS_MAX: Final = 1000
 CAUSES: Final = ("same_request", "same_worker", "cross_worker", "cross_replica", "unobserved")
 
 
@@ -63,6 +65,7 @@ class Limits:
         max_db_session_lifetime_us: A database session open for longer has leaked; microseconds.
         trail_events_per_user: Of the user of an incident, at most so many events are kept with it; 0 keeps none.
         trail_retention_us: How long events are remembered for an incident that may come; microseconds.
+        top_users: Of each scope, at most so many users are counted by name; 0 counts nobody so.
     """
 
     max_tracked_sessions: int = 1_000_000
@@ -73,3 +76,4 @@ class Limits:
     max_db_session_lifetime_us: int = 30_000_000
     trail_events_per_user: int = 20
     trail_retention_us: int = 900_000_000
+    top_users: int = 0

@@ -18,6 +18,7 @@ from session_exporter.core.minutes import MINUTE_US, Minute
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.records import Evidence, Owner, Report
 from session_exporter.core.scopes import ScopeRules
+from session_exporter.core.top_users import TopUsers
 from session_exporter.core.totals import Exemplar, ScopeTotals
 from session_exporter.core.trail import Trail
 
@@ -70,7 +71,10 @@ class Tally:
         minutes: By minute since the epoch, since the last commit.
         incidents: Since the last commit.
         places: Where it was looked up, since the last commit.
+        users: Counts some of it by user as well; None when nobody is counted by name.
     """
+
+    users: TopUsers | None = None
 
     def __init__(
         self,
@@ -107,12 +111,20 @@ class Tally:
         self.totals.creates += 1
         self.at(at_us).add("creates")
         self._exemplars["creates"] = (evidence.trace, user, at_us)
+        if self.users is not None:
+            self.users.created(user)
         self._tell(at_us, "create", session, user)
 
     def reuse(self, report: Report) -> None:
         """Count a reuse; those of the ledger's quick way are counted there, in the same place."""
         self.at(report.at_us).reuses += 1
-        self._tell(report.at_us, "reuse", report.session, report.user)
+        self.tell_reuse(report.at_us, report.session, report.user)
+
+    def tell_reuse(self, at_us: int, session: bytes, user: bytes) -> None:
+        """Tell those who want to know each reuse by itself; it is counted already."""
+        if self.users is not None:
+            self.users.reused(user, session)
+        self._tell(at_us, "reuse", session, user)
 
     def adoption(self, at_us: int, session: bytes, user: bytes) -> None:
         """Count an adoption."""
@@ -164,6 +176,8 @@ class Tally:
         self.at(at_us).add(f"duplicates:{cause}")
         trace = found.create.evidence.trace if found.create.evidence else b""
         self._exemplars[f"duplicates:{cause}"] = (trace, owner.user, at_us)
+        if self.users is not None:
+            self.users.duplicated(owner.user)
         rules = self._rules
         self._keep(duplicate_incident(found, owner, rules.name, rules.duplicate_window_us, self._names))
         self._tell(at_us, "rapid_duplicate_create", session, owner.user, cause)
@@ -173,6 +187,8 @@ class Tally:
         self.totals.losses[reason] += 1
         self.at(report.at_us).add(f"losses:{reason}")
         self._exemplars[f"losses:{reason}"] = (report.evidence.trace, report.user, report.at_us)
+        if self.users is not None:
+            self.users.lost(report.user, expected)
         self._keep(loss_incident(report, self._rules.name, reason, (expected, actual), self._names))
         self._tell(report.at_us, "context_loss", b"", report.user, reason)
 
@@ -236,9 +252,11 @@ class Tally:
         self._keep(violation_incident(report, self._rules.name, kind, others, self._names))
         self._tell(report.at_us, "violation", report.session, report.user, kind)
 
-    def interval(self, interval_us: int) -> None:
+    def interval(self, interval_us: int, user: bytes) -> None:
         """Count the time between two creates of one user."""
         self.totals.intervals.observe(interval_us / 1e6)
+        if self.users is not None and interval_us < self._rules.idle_timeout_us:
+            self.users.repeated(user)
 
     def settle(self) -> None:
         """Bring the totals up to date with what is counted by the minute, and with the newest exemplars."""
@@ -257,6 +275,8 @@ class Tally:
     def start_anew(self, totals: ScopeTotals) -> None:
         """Go on with other totals; nothing that was counted before is."""
         self.totals = totals
+        if self.users is not None:
+            self.users.start_anew(totals)
         self.forget_changes()
 
     def _keep(self, incident: Incident) -> None:

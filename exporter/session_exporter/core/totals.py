@@ -28,6 +28,8 @@ LOOKUP_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
 ID_CHECKS: Final = tuple(f"{kind}/{form}" for kind in ID_KINDS for form in ID_FORMATS)
 
 DAY_US: Final = 86_400_000_000
+# What counts all users together who are not counted by name.
+OTHER_USERS: Final = "other"
 
 
 class Histogram(msgspec.Struct):
@@ -75,12 +77,23 @@ class Exemplar(msgspec.Struct, frozen=True):
     at_us: int
 
 
+class UserCounts(msgspec.Struct, array_like=True):
+    """What is counted of one user of a scope, or of all `OTHER_USERS`, since `born_us`."""
+
+    born_us: int = 0
+    creates: int = 0
+    reuses: int = 0
+    duplicates: int = 0
+    losses: int = 0
+
+
 class ScopeTotals(msgspec.Struct):
     """All counts of one scope since `born_us`, when counting of this scope began (its `_created`, microseconds).
 
     `id_shapes` counts the ids that are not canonical, keyed `<kind>/<format>/<shape>`; `id_samples` those of them that
     became incidents. Exemplars are keyed `creates`, `duplicates:<cause>`, `losses:<reason>`. `day` is the UTC day of
-    the two counts of "today", in days since the epoch.
+    the two counts of "today", in days since the epoch. `users` are by pseudonym, `OTHER_USERS` among them; empty when
+    nobody is counted by name.
     """
 
     born_us: int = 0
@@ -110,6 +123,7 @@ class ScopeTotals(msgspec.Struct):
     day: int = 0
     creates_today: int = 0
     reuses_today: int = 0
+    users: dict[str, UserCounts] = {}
 
     def count_minute(self, at_us: int, reuses: int, creates: int) -> None:
         """Add what the ledger counted in one minute: its reuses, and both to the UTC day it lies in."""
@@ -120,6 +134,11 @@ class ScopeTotals(msgspec.Struct):
         if day == self.day:
             self.creates_today += creates
             self.reuses_today += reuses
+
+    def forget_names(self) -> None:
+        """Forget all that names somebody; who was counted by name no longer is, and no other count changes."""
+        self.exemplars, self.id_samples = {}, {}
+        self.users = {name: counts for name, counts in self.users.items() if name == OTHER_USERS}
 
     @property
     def duplicate_creates(self) -> int:

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
@@ -19,7 +19,8 @@ from session_exporter.core.scopes import Limits
 from session_exporter.core.totals import LedgerTotals
 from session_exporter.errors import StateError
 from session_exporter.journal.ownership import Ownership
-from session_exporter.sidecar import incidents, lookups, schema
+from session_exporter.sidecar import incidents, lookups, positions, schema
+from session_exporter.sidecar.positions import Positions
 from session_exporter.sidecar.records import ExporterState, Identity, T, read_meta
 
 SHARED_DIRECTORY: Final = Path("/var/lib/session-exporter")
@@ -27,8 +28,6 @@ LOCK_NAME: Final = "lock"
 MINUTES_KEPT: Final = 32 * 24 * 60
 # At most so many rows are forgotten in one commit, so that none of them takes long.
 FORGET_ROWS: Final = 20_000
-
-Positions = Mapping[tuple[str, int], int]
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -98,10 +97,14 @@ class State:
         return self._meta("numbers", dict[str, int]) or {}
 
     def positions(self) -> dict[tuple[str, int], int]:
-        """How far each segment had been read."""
+        """How far each segment of the journal had been read."""
         with self._reading() as connection:
-            rows = connection.execute("SELECT writer, segment, offset FROM positions")
-            return {(writer, segment): offset for writer, segment, offset in rows}
+            return positions.read_journal(connection)
+
+    def stream_positions(self) -> dict[tuple[int, str], tuple[int, int, int]]:
+        """How far each writer had been read in each stream, as `positions.StreamPositions`."""
+        with self._reading() as connection:
+            return positions.read_streams(connection)
 
     def sessions(self) -> Iterator[SessionRow]:
         """All rows of sessions."""
@@ -153,7 +156,7 @@ class State:
         """
         totals = self.totals()
         for scope in totals.scopes.values():
-            scope.exemplars, scope.id_samples = {}, {}
+            scope.forget_names()
         try:
             with self._transaction() as connection:
                 for table in ("sessions", "owners", "known", "requests", "incidents"):
@@ -170,12 +173,12 @@ class State:
     def commit(
         self,
         changes: Changes,
-        positions: Positions,
+        read: Positions,
         exporter: ExporterState,
         numbers: dict[str, int],
         identity: Identity | None = None,
     ) -> bytes:
-        """Store all changes, or nothing; the identity when it is given.
+        """Store all changes, and how far events were read, or nothing; the identity when it is given.
 
         Returns:
             The ledger's counts as they were stored.
@@ -187,7 +190,7 @@ class State:
         with self._transaction() as connection:
             self._store_rows(connection, changes)
             self._store_window(connection, changes)
-            self._store_positions(connection, positions)
+            positions.store(connection, read)
             self._store_meta(connection, "totals", totals)
             self._store_meta(connection, "waiting", _encode(changes.waiting))
             self._store_meta(connection, "exporter", _encode(exporter))
@@ -200,7 +203,7 @@ class State:
         return totals
 
     def forget_old(self, now_us: int) -> bool:
-        """Forget known ids, minutes and lookups that are too old or too many, a bounded number of ids at a time.
+        """Forget known ids, minutes, lookups and writers that are too old or too many, a bounded number of ids at a time.
 
         Returns:
             Whether all is forgotten that should be; when not, there is more for the next call.
@@ -225,6 +228,7 @@ class State:
             incidents.forget(connection, now_us - self.limits.incident_retention_us)
             connection.execute("DELETE FROM minutes WHERE minute < ?", (now_us // 60_000_000 - MINUTES_KEPT,))
             lookups.forget(connection, now_us - MINUTES_KEPT * 60_000_000)
+            positions.forget(connection, now_us)
         self._known_count -= gone
         return gone < FORGET_ROWS
 
@@ -267,12 +271,6 @@ class State:
             lookups.store(connection, changes.lookups)
         if changes.incidents:
             incidents.store(connection, changes.incidents, self.limits.max_incidents)
-
-    @staticmethod
-    def _store_positions(connection: sqlite3.Connection, positions: Positions) -> None:
-        connection.execute("DELETE FROM positions")
-        rows = ((writer, segment, offset) for (writer, segment), offset in positions.items())
-        connection.executemany("INSERT INTO positions VALUES (?, ?, ?)", rows)
 
     def _store_trail(self, connection: sqlite3.Connection, trail: list[Remembered]) -> None:
         """What a clean stop hands on is there for the next start alone: once that has committed, it is out of date."""
