@@ -1,10 +1,13 @@
 """A fleet without its transport: events told as forwarders tell them, and what all consumers have counted."""
 
 from collections import Counter
+from functools import partial
 
 import msgspec
+from rows import Memory, Rows
 
 from session_exporter.core import events as wire
+from session_exporter.core.checkpoint import take_changes
 from session_exporter.core.fleet import FleetLedger, is_shared
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.scopes import ScopeRules
@@ -14,17 +17,8 @@ from session_exporter.core.travelling import TravelledNames, text_of
 KEY = b"k" * 32
 PARTITIONS = 8
 IDS = ("session", "user", "key", "request", "expected", "asked", "actual", "generation", "other_user", "other_request")
+OF_THE_DAY = ("born_us", "day", "creates_today", "reuses_today")
 CLAIMING = (wire.Created, wire.Reused, wire.LookedUp, wire.Observed, wire.Ended, wire.Attributed)
-
-
-class Memory:
-    """A long memory that forgets nothing."""
-
-    def __init__(self):
-        self.known = {}
-
-    def find(self, scope, session):
-        return self.known.get((scope, session))
 
 
 class Fleet:
@@ -41,6 +35,7 @@ class Fleet:
         self.rules, self.lateness_us = rules, lateness_us
         self.memories = [Memory() for _ in shares]
         self.numbers = [{} for _ in shares]
+        self.rows = [Rows() for _ in shares]
         self.shares = [Share(owned, PARTITIONS) for owned in shares]
         self.consumers = [self.consumer(index) for index in range(len(shares))]
 
@@ -54,6 +49,12 @@ class Fleet:
             numbers=self.numbers[index],
             totals=totals,
         )
+
+    def restart(self, index):
+        """Commit what one consumer has, and let it go on from there."""
+        rows, memory = self.rows[index], self.memories[index]
+        rows.store(take_changes(self.consumers[index]), memory)
+        self.consumers[index] = rows.restored(partial(self.consumer, index))
 
     def tell(self, event, writer):
         """Have an event forwarded to those whom it concerns."""
@@ -98,7 +99,7 @@ def counts_of(ledger, scope="chat"):
         {
             name: value
             for name in totals.__struct_fields__
-            if isinstance(value := getattr(totals, name), int) and name != "born_us"
+            if isinstance(value := getattr(totals, name), int) and name not in OF_THE_DAY
         }
     )
     for name in ("ends", "duplicates", "losses", "violations", "failures", "ids_checked"):

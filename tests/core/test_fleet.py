@@ -1,8 +1,11 @@
 """The ledgers of a fleet, together, against one ledger that is told everything."""
 
-from fleets import KEY, PARTITIONS, Fleet, Memory, counts_of, rules_of
+from itertools import pairwise
+
+from fleets import KEY, PARTITIONS, Fleet, counts_of, rules_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rows import Memory
 
 from session_exporter.core import events as wire
 from session_exporter.core.ledger import Ledger
@@ -90,3 +93,80 @@ def test_a_fleet_counts_what_one_ledger_counts_that_is_told_everything(reports, 
         ledger.finish()
         ledger.advance(START + 6 * IDLE)  # whoever is told nothing more learns of the time all the same
     assert fleet.counts() == counts_of(alone)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(histories(), st.data())
+def test_consumers_that_start_again_from_any_commit_go_on_as_if_nothing_had_happened(reports, data):
+    rules = rules_of()
+    alone = Ledger(rules, names=Pseudonyms(KEY), known=Memory(), lateness_us=LATENESS)
+    fleet = Fleet(rules, SHARES, LATENESS)
+    for arrives, _, event, writer in arrivals(data, reports):
+        for ledger in (alone, fleet):
+            ledger.advance(arrives - LATENESS)
+        alone.apply([event], writer)
+        fleet.tell(event, writer)
+        if (index := data.draw(st.integers(0, 5))) < len(SHARES):
+            fleet.restart(index)
+    for ledger in (alone, fleet):
+        ledger.finish()
+        ledger.advance(START + 6 * IDLE)
+    assert fleet.counts() == counts_of(alone)
+
+
+def at(seconds):
+    return START + round(seconds * SECOND)
+
+
+def fleet_of(*events, **rules):
+    fleet = Fleet(rules_of(**rules), SHARES, LATENESS)
+    for event in events:
+        fleet.tell(event, WRITERS[0])
+    fleet.finish()
+    return fleet
+
+
+def test_a_session_that_two_users_use_is_found_once_wherever_they_are_counted():
+    users = [f"user-{number}" for number in range(12)]
+    for first, second in pairwise(users):
+        fleet = fleet_of(
+            wire.Created(at(0), "chat", "s", first),
+            wire.LookedUp(at(1), "chat", "s", second),
+            wire.Reused(at(2), "chat", "s", second),
+            wire.Reused(at(3), "chat", "s", first),
+        )
+        assert fleet.counts()["violations/session_of_two_users"] == 1
+        assert fleet.counts()["creates"] == 1
+
+
+def test_an_end_that_is_seen_by_id_only_counts_once_whoever_it_is_of():
+    for number in range(12):
+        fleet = fleet_of(
+            wire.Created(at(0), "chat", "s", f"user-{number}"),
+            wire.Ended(at(1), "chat", "s", reason="completed"),
+            wire.Ended(at(2), "chat", "s", reason="deleted"),
+        )
+        assert fleet.counts()["ends/completed"] == 1
+        assert sum(count for name, count in fleet.counts().items() if name.startswith("ends/")) == 1
+        assert fleet.counts()["active_sessions"] == 0
+
+
+def test_two_sessions_of_nobody_turn_out_to_be_a_race_of_one_user_on_two_hosts():
+    fleet = Fleet(rules_of(), SHARES, LATENESS)
+    fleet.tell(wire.Created(at(0), "chat", "s1"), WRITERS[0])
+    fleet.tell(wire.Created(at(0.2), "chat", "s2"), WRITERS[2])
+    fleet.tell(wire.Attributed(at(1), "chat", "s1", "ann"), WRITERS[0])
+    fleet.tell(wire.Attributed(at(1.1), "chat", "s2", "ann"), WRITERS[2])
+    fleet.finish()
+    assert fleet.counts()["duplicates/cross_replica"] == 1
+    assert fleet.counts()["creates"] == 2
+    assert fleet.counts()["active_users"] == 1
+
+
+def test_shadows_are_bounded(monkeypatch):
+    monkeypatch.setattr("session_exporter.core.fleet.SHADOWS_MAX", 3)
+    fleet = fleet_of(*(wire.Created(at(number), "chat", f"s{number}") for number in range(50)))
+    assert fleet.counts()["creates"] == 50
+    for ledger in fleet.consumers:
+        assert len(ledger.all_judges()) == 9
+        assert sum(len(shadow.people.sessions) for shadow in ledger._shadows.values()) <= 3

@@ -1,14 +1,15 @@
 """The ledger against an offline oracle that sees the whole history at once."""
 
 from collections import Counter
+from functools import partial
 
-import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import judge
+from rows import Memory, Rows
 
 from session_exporter.core import events as wire
-from session_exporter.core.checkpoint import OwnerRow, SessionRow, Waiting, restore, take_changes
+from session_exporter.core.checkpoint import take_changes
 from session_exporter.core.ledger import Ledger
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.scopes import ScopeRules
@@ -24,16 +25,6 @@ EXAMPLES = settings().max_examples
 
 # 300 in a test run; `make fuzz` takes its profile's number three times.
 MANY = 3 * settings().max_examples
-
-
-class Memory:
-    """A long memory that forgets nothing, filled from the ledger's changes."""
-
-    def __init__(self):
-        self.known = {}
-
-    def find(self, scope, session):
-        return self.known.get((scope, session))
 
 
 def make_ledger(known=None, sessions_per_user="one", **keywords):
@@ -195,41 +186,9 @@ def test_a_ledger_restored_from_any_commit_goes_on_as_if_nothing_had_happened(re
         ledger.apply([event], writer)
         if data.draw(st.integers(0, 2)) == 0:
             rows.store(take_changes(ledger), memory)
-            ledger = rows.restored(memory, numbers)
+            ledger = rows.restored(partial(make_ledger, memory, numbers=numbers))
     ledger.finish()
     assert totals(ledger) == expected(reports)
-
-
-class Rows:
-    """What a state would keep, through MessagePack and back."""
-
-    def __init__(self):
-        self.sessions, self.owners, self.requests = {}, {}, []
-
-    def store(self, changes, memory):
-        self.sessions |= {(row.scope, row.id): encoded(row) for row in changes.sessions}
-        self.owners |= {(row.scope, row.id): encoded(row) for row in changes.owners}
-        for scope, session, known in changes.left_sessions:
-            memory.known[scope, session] = known
-            self.sessions.pop((scope, session), None)
-        for entry in changes.left_owners:
-            self.owners.pop(entry, None)
-        self.requests.append((changes.waiting.epoch, changes.requests))
-        self.totals = encoded(changes.totals)
-        self.waiting = encoded(changes.waiting)
-
-    def restored(self, memory, numbers):
-        kept = msgspec.msgpack.decode(self.totals, type=type(make_ledger().totals))
-        ledger = make_ledger(memory, numbers=numbers, totals=kept)
-        owners = [msgspec.msgpack.decode(row, type=OwnerRow) for row in self.owners.values()]
-        sessions = [msgspec.msgpack.decode(row, type=SessionRow) for row in self.sessions.values()]
-        waiting = msgspec.msgpack.decode(self.waiting, type=Waiting)
-        restore(ledger, owners, sessions, waiting, self.requests)
-        return ledger
-
-
-def encoded(value):
-    return msgspec.msgpack.encode(value)
 
 
 @settings(max_examples=2 * EXAMPLES, deadline=None)
