@@ -9,9 +9,11 @@ from typing import Any
 from session_exporter.core.checkpoint import Changes, Waiting
 from session_exporter.core.scopes import Limits
 from session_exporter.core.totals import LedgerTotals, ScopeTotals
+from session_exporter.sidecar.positions import Positions
 from session_exporter.sidecar.records import ExporterState
 from session_exporter.sidecar.schema import DATABASE_NAME
 from session_exporter.sidecar.state import State
+from session_exporter.stream.positions import StreamPositions
 
 POSITIONS = {("writer-1", 1): 100, ("writer-2", 7): 4096}
 
@@ -29,8 +31,9 @@ def nothing(**changes: Any) -> Changes:
     return empty
 
 
-def commit(state: State, changes: Changes, positions: Any = None) -> None:
-    state.commit(changes, POSITIONS if positions is None else positions, ExporterState(), {"chat": 1})
+def commit(state: State, changes: Changes, positions: Any = None, streams: Any = None) -> None:
+    read = Positions(POSITIONS if positions is None else positions, streams or StreamPositions())
+    state.commit(changes, read, ExporterState(), {"chat": 1})
 
 
 def creates(number: int) -> LedgerTotals:

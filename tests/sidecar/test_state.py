@@ -20,9 +20,12 @@ from session_exporter.core.minutes import MINUTE_US, Minute
 from session_exporter.core.population import Known
 from session_exporter.core.totals import LedgerTotals
 from session_exporter.errors import StateError
+from session_exporter.sidecar.positions import Positions
 from session_exporter.sidecar.records import ExporterState, Identity
 from session_exporter.sidecar.schema import DATABASE_NAME
 from session_exporter.sidecar.state import MINUTES_KEPT, State
+from session_exporter.stream.keys import SHARED
+from session_exporter.stream.positions import Position, StreamPositions
 
 DAY_US = 86_400_000_000
 
@@ -73,7 +76,7 @@ def test_what_was_committed_is_there_when_it_is_opened_again(directory: Path) ->
     changes = take_changes(book.ledger)
     with opened(directory) as state:
         exporter, identity = ExporterState(lost={"encoding/created": 3}), Identity("me", "plain", at(0))
-        state.commit(changes, POSITIONS, exporter, {"chat": 3}, identity)
+        state.commit(changes, Positions(POSITIONS), exporter, {"chat": 3}, identity)
     with opened(directory) as state:
         assert state.identity() == Identity("me", "plain", at(0))
         assert (state.totals(), state.waiting()) == (changes.totals, changes.waiting)
@@ -82,6 +85,18 @@ def test_what_was_committed_is_there_when_it_is_opened_again(directory: Path) ->
         assert {row.id for row in state.sessions()} == {b"s1", b"s2"}
         assert {row.id for row in state.owners()} == {row.id for row in changes.owners}
         assert list(state.requests()) == [(changes.waiting.epoch, changes.requests)]
+
+
+def test_a_commit_changes_the_positions_in_streams_that_have_moved_and_no_other(directory: Path) -> None:
+    first, second, third = Position(1, 100, "f/1", 9, 5), Position(7, 4096), Position(2, 64, "g/3", 1, 6)
+    with opened(directory) as state:
+        commit(state, nothing(), streams=StreamPositions({(SHARED, "w"): first, (3, "w"): second, (3, "x"): first}))
+    with opened(directory) as state:
+        assert state.stream_positions() == {(SHARED, "w"): first, (3, "w"): second, (3, "x"): first}
+        commit(state, nothing(), streams=StreamPositions({(3, "w"): third}, forgotten=((3, "x"),)))
+        assert state.stream_positions() == {(SHARED, "w"): first, (3, "w"): third}
+        commit(state, nothing())
+        assert state.stream_positions() == {(SHARED, "w"): first, (3, "w"): third}
 
 
 def test_a_commit_replaces_positions_and_adds_rows(state: State) -> None:
@@ -97,7 +112,9 @@ def test_requests_of_epochs_that_are_forgotten_leave_the_state(state: State) -> 
     assert [epoch for epoch, _ in state.requests()] == [3, 4]
 
 
-@pytest.mark.parametrize("table", ["sessions", "owners", "known", "requests", "minutes", "incidents", "positions"])
+@pytest.mark.parametrize(
+    "table", ["sessions", "owners", "known", "requests", "minutes", "incidents", "positions", "stream_positions"]
+)
 def test_a_commit_that_fails_in_its_middle_leaves_the_one_before_it(state: State, directory: Path, table: str) -> None:
     book = Book()
     book.created(-4000, "s0", "bob")
@@ -108,8 +125,8 @@ def test_a_commit_that_fails_in_its_middle_leaves_the_one_before_it(state: State
     before = state.positions()
     with tampered(directory, broken(table)) as other:
         with pytest.raises(StateError, match=f"{directory}: broken on purpose; nothing was committed"):
-            commit(state, take_changes(book.ledger), {("writer-9", 1): 1})
-        assert (state.totals(), state.positions()) == (creates(5), before)
+            commit(state, take_changes(book.ledger), {("writer-9", 1): 1}, StreamPositions({(3, "w"): Position(1, 64)}))
+        assert (state.totals(), state.positions(), state.stream_positions()) == (creates(5), before, {})
         assert (list(state.sessions()), list(state.owners()), list(state.requests())) == ([], [], [])
         assert rows(directory, "SELECT * FROM minutes UNION ALL SELECT number, id, kind, cause FROM incidents") == []
         other.execute("DROP TRIGGER broken")

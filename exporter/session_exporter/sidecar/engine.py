@@ -21,6 +21,7 @@ from session_exporter.errors import SessionExporterError
 from session_exporter.journal import Batch, JournalReader, Mark
 from session_exporter.sidecar import alarms
 from session_exporter.sidecar.identity import JournalMark, open_ids
+from session_exporter.sidecar.positions import Positions
 from session_exporter.sidecar.records import ExporterState, Identity
 from session_exporter.sidecar.snapshot import Snapshot
 from session_exporter.sidecar.state import State
@@ -241,7 +242,7 @@ class Engine:
         changes.trail = self._trail.kept() if final else []
         positions = self._reader.positions()
         if changes.trail or self._differs(changes, positions):
-            totals = self._state.commit(changes, positions, exporter, self._ledger.numbers, self._identity)
+            totals = self._state.commit(changes, Positions(positions), exporter, self._ledger.numbers, self._identity)
             self._mark.write(self._identity)
             self._committed = self._compared(changes, positions)
             self._drains = msgspec.structs.replace(exporter.drains, counts=list(exporter.drains.counts))
@@ -328,7 +329,7 @@ class Engine:
         """Judge what waits under its old ids, so that its counts stay, and then forget all that names somebody."""
         exporter, ledger = self._restored()
         ledger.finish(self._now_us())
-        self._state.commit(take_changes(ledger), self._state.positions(), exporter, ledger.numbers)
+        self._state.commit(take_changes(ledger), Positions(self._state.positions()), exporter, ledger.numbers)
         self._state.forget_ids(self._identity)
 
     def _open_ids(self, config: Config) -> tuple[Identity, Pseudonyms]:

@@ -1,7 +1,7 @@
 """What the state keeps beside the ledger."""
 
 import sqlite3
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -12,19 +12,23 @@ from session_exporter.sidecar.snapshot import DRAIN_BUCKETS_S
 
 T = TypeVar("T")
 
+JOURNAL: Final = "journal"
+
 
 class Identity(msgspec.Struct, frozen=True):
     """Whose state it is.
 
     Attributes:
-        id: Random; also written into the journal's directory, so that a lost state is noticed.
+        id: Random; also written to where the events come from, so that a lost state is noticed.
         ids: How ids are written: a check value of the key, or `plain`.
         born_us: When this state was made, microseconds since the epoch.
+        source: What it counts: `JOURNAL`, or which partitions of how many.
     """
 
     id: str
     ids: str
     born_us: int
+    source: str = JOURNAL
 
 
 class WriterCounts(msgspec.Struct):
@@ -49,11 +53,15 @@ class ExporterState(msgspec.Struct):
         writers: What has been added to these of each writer whose control block still exists.
         drains: How long drains took.
         rules: The scopes as configured.
-        journal_directory: Where the events come from.
+        journal_directory: Where the events come from; `""` when it is no journal.
+        source: Where they come from otherwise: partitions, and the address of the Redis; `""` for a journal.
         workers: Living writers.
         memory_mb: Of the sidecar's process, MiB.
         committed_at_us: When this was committed.
         hooks: Of each living writer, for `/api/v1/hooks`.
+        states_lost: How often the state was lost before this one.
+        redelivered: Events that came again through a stream.
+        skipped: Entries of streams that could not be used, by reason.
     """
 
     lost: dict[str, int] = {}
@@ -69,6 +77,10 @@ class ExporterState(msgspec.Struct):
     memory_mb: float = 0.0
     committed_at_us: int = 0
     hooks: list[dict[str, Any]] = []
+    source: str = ""
+    states_lost: int = 0
+    redelivered: int = 0
+    skipped: dict[str, int] = {}
 
 
 def read_meta(connection: sqlite3.Connection, name: str, kind: type[T]) -> T | None:

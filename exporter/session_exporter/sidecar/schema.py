@@ -12,7 +12,7 @@ from session_exporter.errors import StateError, StateIncompatible
 
 DATABASE_NAME: Final = "state.sqlite3"
 APPLICATION_ID: Final = 0x5345_5850  # "SEXP"
-VERSION: Final = 2
+VERSION: Final = 3
 BUSY_TIMEOUT_S: Final = 5.0
 
 _TABLES: Final = """
@@ -36,6 +36,8 @@ CREATE INDEX incidents_by_other_user ON incidents (other_user);
 CREATE TABLE places (number INTEGER PRIMARY KEY, sites TEXT NOT NULL);
 CREATE TABLE lookups (hour INTEGER, scope TEXT, place INTEGER, first INTEGER, lookups INTEGER NOT NULL,
     PRIMARY KEY (hour, scope, place, first)) WITHOUT ROWID;
+CREATE TABLE stream_positions (stream INTEGER, writer TEXT, segment INTEGER NOT NULL, offset INTEGER NOT NULL,
+    run TEXT NOT NULL, sent INTEGER NOT NULL, seen_us INTEGER NOT NULL, PRIMARY KEY (stream, writer)) WITHOUT ROWID;
 """
 # From the version before each to it.
 _UPGRADES: Final = {
@@ -49,6 +51,10 @@ CREATE INDEX incidents_by_other_user ON incidents (other_user);
 CREATE TABLE places (number INTEGER PRIMARY KEY, sites TEXT NOT NULL);
 CREATE TABLE lookups (hour INTEGER, scope TEXT, place INTEGER, first INTEGER, lookups INTEGER NOT NULL,
     PRIMARY KEY (hour, scope, place, first)) WITHOUT ROWID;
+""",
+    3: """
+CREATE TABLE stream_positions (stream INTEGER, writer TEXT, segment INTEGER NOT NULL, offset INTEGER NOT NULL,
+    run TEXT NOT NULL, sent INTEGER NOT NULL, seen_us INTEGER NOT NULL, PRIMARY KEY (stream, writer)) WITHOUT ROWID;
 """,
 }
 

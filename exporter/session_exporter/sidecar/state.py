@@ -22,6 +22,7 @@ from session_exporter.journal.ownership import Ownership
 from session_exporter.sidecar import incidents, lookups, positions, schema
 from session_exporter.sidecar.positions import Positions
 from session_exporter.sidecar.records import ExporterState, Identity, T, read_meta
+from session_exporter.stream.positions import Place, Position
 
 SHARED_DIRECTORY: Final = Path("/var/lib/session-exporter")
 LOCK_NAME: Final = "lock"
@@ -101,8 +102,8 @@ class State:
         with self._reading() as connection:
             return positions.read_journal(connection)
 
-    def stream_positions(self) -> dict[tuple[int, str], tuple[int, int, int]]:
-        """How far each writer had been read in each stream, as `positions.StreamPositions`."""
+    def stream_positions(self) -> dict[Place, Position]:
+        """How far each writer had been read in each stream."""
         with self._reading() as connection:
             return positions.read_streams(connection)
 
@@ -203,7 +204,7 @@ class State:
         return totals
 
     def forget_old(self, now_us: int) -> bool:
-        """Forget known ids, minutes, lookups and writers that are too old or too many, a bounded number of ids at a time.
+        """Forget known ids, minutes and lookups that are too old or too many, a bounded number of ids at a time.
 
         Returns:
             Whether all is forgotten that should be; when not, there is more for the next call.
@@ -228,7 +229,6 @@ class State:
             incidents.forget(connection, now_us - self.limits.incident_retention_us)
             connection.execute("DELETE FROM minutes WHERE minute < ?", (now_us // 60_000_000 - MINUTES_KEPT,))
             lookups.forget(connection, now_us - MINUTES_KEPT * 60_000_000)
-            positions.forget(connection, now_us)
         self._known_count -= gone
         return gone < FORGET_ROWS
 
