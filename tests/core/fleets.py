@@ -18,11 +18,11 @@ KEY = b"k" * 32
 PARTITIONS = 8
 IDS = ("session", "user", "key", "request", "expected", "asked", "actual", "generation", "other_user", "other_request")
 OF_THE_DAY = ("born_us", "day", "creates_today", "reuses_today")
-CLAIMING = (wire.Created, wire.Reused, wire.LookedUp, wire.Observed, wire.Ended, wire.Attributed)
+CLAIMING = (wire.Created, wire.Reused, wire.LookedUp, wire.Observed, wire.Attributed)
 
 
 class Fleet:
-    """Consumers, and forwarders that remember no claim.
+    """Consumers, and forwarders that claim again and again.
 
     Args:
         rules: Of the scopes.
@@ -33,6 +33,7 @@ class Fleet:
     def __init__(self, rules, shares, lateness_us):
         self.names = Pseudonyms(KEY)
         self.rules, self.lateness_us = rules, lateness_us
+        self.met = set()  # by replica: who was seen with which session
         self.memories = [Memory() for _ in shares]
         self.numbers = [{} for _ in shares]
         self.rows = [Rows() for _ in shares]
@@ -67,6 +68,9 @@ class Fleet:
         told = msgspec.structs.replace(
             event, **{name: text_of(self.names.digest(getattr(event, name))) for name in IDS if hasattr(event, name)}
         )
+        met = (writer.replica, event.scope, event.session, event.user)
+        if isinstance(event, wire.Ended) and met not in self.met:  # somebody may end what is another's
+            told = msgspec.structs.replace(told, user="", key="")
         if is_shared(told):
             return [(None, told)]
         stands_for = event.user or event.request or writer.id
@@ -74,6 +78,7 @@ class Fleet:
         if event.session and isinstance(event, CLAIMING):
             claim = wire.Claimed(*(getattr(told, name) for name in ("at_us", "scope", "session", "user")))
             routes.append((self.partition(event.session), claim))
+            self.met.add(met)
         return routes
 
     def partition(self, identifier):

@@ -37,7 +37,9 @@ def histories(draw):
         session = draw(st.sampled_from(sessions))
         writer = draw(st.sampled_from(WRITERS))
         kind = draw(st.sampled_from(KINDS))
-        # What was only used before anybody made it, without a user, is forgotten once it has expired.
+        # What was only used or ended before anybody made it, without a user, is forgotten once it has expired.
+        if kind == "ended" and session not in made:
+            continue
         is_named = (session not in made and kind != "created") or draw(st.integers(0, 2)) > 0
         made.update([session] if kind == "created" else [])
         user = owner[session] if is_named else ""
@@ -59,7 +61,16 @@ def histories(draw):
             origin = draw(st.sampled_from([wire.RESULT, wire.UPSERT, wire.ROW]))
             event = wire.Observed(*base, created_at_us=0 if age is None else at_us - age * SECOND, origin=origin)
         elif kind == "ended":
-            event = wire.Ended(*base, reason=draw(st.sampled_from(["completed", "deleted", "rotated"])))
+            ender = draw(st.sampled_from([user, user, "cy"]))
+            event = wire.Ended(
+                at_us,
+                "chat",
+                session,
+                ender,
+                "",
+                request,
+                reason=draw(st.sampled_from(["completed", "deleted", "rotated"])),
+            )
         else:
             event = wire.Attributed(at_us, "chat", session, owner[session], key[session], request)
         reports.append((event, writer))
@@ -149,6 +160,16 @@ def test_an_end_that_is_seen_by_id_only_counts_once_whoever_it_is_of():
         assert fleet.counts()["ends/completed"] == 1
         assert sum(count for name, count in fleet.counts().items() if name.startswith("ends/")) == 1
         assert fleet.counts()["active_sessions"] == 0
+
+
+def test_who_ends_the_session_of_another_ends_it_once_and_is_no_second_user_of_it():
+    for number in range(12):
+        fleet = fleet_of(
+            wire.Created(at(0), "chat", "s", f"user-{number}"),
+            wire.Ended(at(1), "chat", "s", "admin", reason="escalated"),
+        )
+        assert fleet.counts()["ends/escalated"] == 1
+        assert fleet.counts()["active_sessions"] == fleet.counts()["violations/session_of_two_users"] == 0
 
 
 def test_two_sessions_of_nobody_turn_out_to_be_a_race_of_one_user_on_two_hosts():

@@ -230,7 +230,7 @@ class FleetLedger(Ledger):
             keeper.change(session)
             judge.tally.violation(report, "session_of_two_users", session.user, b"")
         elif session.owner is None:
-            keeper.give(session, keeper.owner(report.owner, report.user))
+            keeper.give(session, keeper.owner(report.user, report.user))
             self._hand_over(judge, report)
         keeper.touch(session, report.at_us)
 
