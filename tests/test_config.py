@@ -72,6 +72,7 @@ def test_every_key_arrives_where_it_belongs() -> None:
               max_db_session_lifetime: 1m
               incident_retention: 3d
             audit_trail: {events_per_user: 0, retention: 5m}
+            per_user: {top: 50}
             privacy: {show_ids: true, key_file: /etc/key}
             stream: {url: "unix://${X}", url_file: null, partitions: 64, max_entries: 1_000, tail: 5m, patience: 30s}
             replica: pod-3
@@ -107,6 +108,7 @@ def test_every_key_arrives_where_it_belongs() -> None:
             max_db_session_lifetime_us=60_000_000,
             trail_events_per_user=0,
             trail_retention_us=300_000_000,
+            top_users=50,
         ),
         privacy=PrivacySettings(show_ids=True, key_file=Path("/etc/key")),
         stream=StreamSettings("unix://${X}", None, 64, 1000, 300_000_000, 30_000_000),
@@ -239,6 +241,7 @@ def test_the_effective_configuration_is_described_with_its_defaults_in_sorted_li
         "limits.incident_retention: 30d",
         "audit_trail.events_per_user: 20",
         "audit_trail.retention: 15m",
+        "per_user.top: 0",
         "journal.worker_limit: 10MB",
         "journal.directory: null",
         "privacy.show_ids: false",

@@ -9,8 +9,8 @@ from session_exporter.errors import ConfigError
 from session_exporter.quantities import DURATION_FORM, SIZE_FORM
 
 SECTIONS = (
-    "expected one of audit_trail, calls, db_sessions, journal, lateness, limits, middleware, privacy, replica, "
-    "scopes, state, stores, stream, tables"
+    "expected one of audit_trail, calls, db_sessions, journal, lateness, limits, middleware, per_user, privacy, "
+    "replica, scopes, state, stores, stream, tables"
 )
 URL_EXPECTED = "expected a URL that begins with redis://, rediss://, unix:// or ${VARIABLE}"
 
@@ -206,6 +206,10 @@ ONE_PROBLEM = {
     "no partition": (
         "stream: {partitions: 0}",
         "f.yml:1: stream.partitions: value 0: expected a whole number from 1 to 1024",
+    ),
+    "more users than can be shown": (
+        "per_user: {top: 1001}",
+        "f.yml:1: per_user.top: value 1001: expected a whole number from 0 to 1000",
     ),
     "several documents": ("lateness: 1s\n---\nlateness: 2s", "f.yml:2: several documents: expected one"),
     "control character": ("a: 1\nb: \x01", r"f.yml:2: not valid YAML: the character '\x01' is not allowed"),

@@ -10,7 +10,7 @@ from typing import Final
 
 from session_exporter import mappingkinds, mappings
 from session_exporter import yamlkinds as kinds
-from session_exporter.core.scopes import END_REASONS
+from session_exporter.core.scopes import END_REASONS, TOP_USERS_MAX
 from session_exporter.core.shares import PARTITIONS_MAX
 from session_exporter.yamlschema import Key
 
@@ -44,6 +44,7 @@ SCHEMA: Final[Mapping[str, Key]] = MappingProxyType(
         "limits.known_ids.max": Key("limits.known_ids_max", kinds.Number(1, 1_000_000_000)),
         "audit_trail.events_per_user": Key("limits.trail_events_per_user", kinds.Number(0, 200)),
         "audit_trail.retention": Key("limits.trail_retention_us", kinds.Duration("1s", "1d")),
+        "per_user.top": Key("limits.top_users", kinds.Number(0, TOP_USERS_MAX)),
         "privacy.show_ids": Key("privacy.show_ids", kinds.Boolean()),
         "privacy.key_file": Key("privacy.key_file", kinds.AbsolutePath()),
         "stream.url": Key("stream.url", kinds.ServerUrl()),
@@ -86,4 +87,4 @@ SCHEMA: Final[Mapping[str, Key]] = MappingProxyType(
         "db_sessions": Key("db_sessions", kinds.Boolean()),
     }
 )
-UNSUPPORTED: Final = frozenset({"per_user", "watch"})
+UNSUPPORTED: Final = frozenset({"watch"})

@@ -8,7 +8,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_s
 from prometheus_server import Prometheus
 from sidecar_process import Sidecar, until
 
-from session_exporter.core.totals import LedgerTotals, ScopeTotals
+from session_exporter.core.totals import OTHER_USERS, LedgerTotals, ScopeTotals, UserCounts
 from session_exporter.sidecar.exposition import SHOWN, sample_names
 from session_exporter.sidecar.snapshot import HOOKS, ExporterTotals, Snapshot
 from session_exporter.tracker import SessionTracker
@@ -19,9 +19,12 @@ CONFIG = """\
 lateness: 100ms
 scopes:
   conversation: {sessions_per_user: one}
+per_user: {top: 5}
 """
 SCOPES = ("conversation", "default", "other")
 TRACE = 0x0AF7651916CD43DD8448EB211C80319C
+# Nobody is counted by name before the first event.
+EVERYBODY = 'user=~"|other"'
 DUPLICATES = 'session_rapid_duplicate_creates_total{scope="conversation",cause="same_request"}'
 
 
@@ -58,11 +61,10 @@ def test_every_series_is_there_from_the_first_scrape_on_and_every_counter_at_zer
     race(tracker)
     until(lambda: prometheus.values(DUPLICATES) == [1], "the duplicate is scraped")
     (_, first_scrape), *_ = prometheus.samples("up")
-    series = [
-        each for each in prometheus.samples('{__name__=~"session_.+"}') if "build_info" not in each[0]["__name__"]
-    ]
+    stored = prometheus.samples(f'{{__name__=~"session_.+",{EVERYBODY}}}')
+    series = [each for each in stored if "build_info" not in each[0]["__name__"]]
     assert {samples[0][0] for _, samples in series} == {first_scrape[0][0]}
-    names = {labels["__name__"] for labels, _ in prometheus.samples('{__name__=~"session_.+"}')}
+    names = {labels["__name__"] for labels, _ in stored}
     assert {name for name in names if not name.endswith("_created")} == sample_names("journal")
     begun = {frozenset(labels.items() - {("job", "session-exporter")}): samples[0][1] for labels, samples in series}
     counters = {labels: value for labels, value in begun.items() if dict(labels)["__name__"].endswith("_total")}
@@ -73,7 +75,8 @@ def test_every_series_is_there_from_the_first_scrape_on_and_every_counter_at_zer
 
 def declared_counters():
     """Every label set of every counter, from the table that documents them."""
-    totals = LedgerTotals(scopes={name: ScopeTotals() for name in SCOPES})
+    users = {OTHER_USERS: UserCounts()}
+    totals = LedgerTotals(scopes={name: ScopeTotals(users=users) for name in SCOPES})
     snapshot = Snapshot(totals, 0, ExporterTotals(hook_errors=dict.fromkeys(HOOKS, 0)))
     return {
         frozenset({("__name__", metric.name), *zip(metric.source.labels, row.labels, strict=True)})
@@ -119,7 +122,7 @@ def test_a_restart_is_no_counter_reset(prometheus, sidecar, tracker, ended_by):
     sidecar.start().scrape()
     prometheus.until_scraped()
     cumulative = set()
-    for labels, samples in prometheus.samples('{__name__=~"session_.+_(total|count|bucket|created)"}'):
+    for labels, samples in prometheus.samples(f'{{__name__=~"session_.+_(total|count|bucket|created)",{EVERYBODY}}}'):
         cumulative.add(labels["__name__"])
         values = [value for _, value in samples]
         assert len(values) > 2, labels

@@ -11,8 +11,16 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.samples import Sample
 
+from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.scopes import CAUSES, END_REASONS, ID_FORMATS, ID_KINDS, LOSS_REASONS
-from session_exporter.core.totals import INTERVAL_BUCKETS_S, Exemplar, LedgerTotals, ScopeTotals
+from session_exporter.core.totals import (
+    INTERVAL_BUCKETS_S,
+    OTHER_USERS,
+    Exemplar,
+    LedgerTotals,
+    ScopeTotals,
+    UserCounts,
+)
 from session_exporter.sidecar.exposition import METRICS, sample_names
 from session_exporter.sidecar.reference import LABELS, reference
 from session_exporter.sidecar.rendering import EXEMPLAR_CHARS_MAX, render
@@ -33,6 +41,12 @@ PROMETHEUS_3 = (
 BORN_US = 1_763_664_000_123_456
 BORN_S = 1_763_664_000.123456
 SCOPES = ("conversation", "default", "other")
+USER_COUNTS = {
+    "creates": "creates",
+    "reuses": "reuses",
+    "rapid_duplicate_creates": "duplicates",
+    "context_loss": "losses",
+}
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
@@ -43,7 +57,9 @@ def snapshot_of(**scopes: ScopeTotals) -> Snapshot:
 
 @pytest.fixture
 def fresh() -> Snapshot:
-    return snapshot_of(**{name: ScopeTotals(born_us=BORN_US) for name in SCOPES})
+    """A sidecar that counts users by name, before the first event."""
+    users = {OTHER_USERS: UserCounts(BORN_US)}
+    return snapshot_of(**{name: ScopeTotals(born_us=BORN_US, users=users) for name in SCOPES})
 
 
 def samples(snapshot: Snapshot, accept: str = OPENMETRICS) -> dict[tuple[str, frozenset[tuple[str, str]]], Sample]:
@@ -71,6 +87,7 @@ def test_every_label_set_is_there_at_zero_from_the_first_scrape(fresh: Snapshot,
             {"scope": s, "id_kind": k, "format": f} for s in SCOPES for k in ID_KINDS for f in ID_FORMATS
         ],
         "session_id_mismatches_total": [{"scope": s} for s in SCOPES],
+        **{f"session_user_{name}_total": [{"scope": s, "user": "other"} for s in SCOPES] for name in USER_COUNTS},
         "session_exporter_events_total": [{"kind": k} for k in EVENT_KINDS],
         "session_exporter_events_lost_total": [{"reason": r, "kind": k} for r, k in LOST["journal"]],
         "session_exporter_hook_workers": [{"hook": "explicit", "state": s} for s in ("active", "inactive")],
@@ -269,6 +286,33 @@ def test_no_scope_name_makes_a_scrape_unreadable(accept: str, scope: str) -> Non
     assert found["session_creates_total", frozenset({("scope", encodable)})].value == 7
 
 
+def test_where_nobody_is_counted_by_name_no_user_is_a_label() -> None:
+    assert not any("user" in dict(labels) for _, labels in samples(snapshot_of(default=ScopeTotals())))
+
+
+def test_users_are_counted_by_name_beside_all_others_with_the_time_since_when() -> None:
+    users = {OTHER_USERS: UserCounts(BORN_US, 1, 2, 3, 4), "u:3f9a0c41be77": UserCounts(BORN_US + 10**6, 5, 6, 7, 8)}
+    found = samples(snapshot_of(default=ScopeTotals(born_us=BORN_US, creates=6, users=users)))
+    for name, attribute in USER_COUNTS.items():
+        for user, counts in users.items():
+            labels = frozenset({("scope", "default"), ("user", user)})
+            assert found[f"session_user_{name}_total", labels].value == getattr(counts, attribute)
+            assert found[f"session_user_{name}_created", labels].value == pytest.approx(counts.born_us / 1e6)
+    assert found["session_creates_total", frozenset({("scope", "default")})].value == 6
+
+
+@given(user=st.text(st.characters(exclude_categories=()), min_size=1, max_size=256))
+@pytest.mark.parametrize("accept", [OPENMETRICS, "text/plain"])
+def test_no_id_of_a_user_makes_a_scrape_unreadable(accept: str, user: str) -> None:
+    names = Pseudonyms(b"k" * 32, show_ids=True)
+    label = names.label("u", names[user])
+    found = samples(snapshot_of(default=ScopeTotals(users={label: UserCounts(BORN_US, 7)})), accept)
+    (shown,) = (labels for name, labels in found if name == "session_user_creates_total")
+    assert found["session_user_creates_total", shown].value == 7
+    if not any("\ud800" <= each <= "\udfff" for each in user):
+        assert dict(shown)["user"] == user
+
+
 def test_a_state_that_lacks_a_word_of_this_version_shows_it_at_zero() -> None:
     totals = ScopeTotals(born_us=BORN_US, ends={}, duplicates={}, losses={"reported": 3})
     snapshot = snapshot_of(default=totals)
@@ -350,7 +394,8 @@ def test_metric_names_follow_the_conventions() -> None:
         assert metric.name.startswith("session_")
         assert metric.help.endswith((".", "recording rule."))
         assert "|" not in metric.help
-        assert not {"user", "user_id", "session", "session_id"} & set(metric.source.labels)
+        assert not {"user_id", "session", "session_id"} & set(metric.source.labels)
+        assert ("user" in metric.source.labels) == metric.name.startswith("session_user_")
     assert len({metric.name for metric in METRICS}) == len(METRICS)
 
 
@@ -369,4 +414,7 @@ def test_the_reference_names_what_the_race_remediation_document_calls_them() -> 
         "session_reuses_total": "session_reuses_total{user_id}",
         "session_reuse_ratio": "session_reuse_ratio{user_id}",
         "session_context_loss_total": "context_loss_total{user_id}",
+        "session_user_creates_total": "session_creates_total{user_id}",
+        "session_user_reuses_total": "session_reuses_total{user_id}",
+        "session_user_context_loss_total": "context_loss_total{user_id}",
     }

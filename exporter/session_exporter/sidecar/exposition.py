@@ -10,10 +10,17 @@ from session_exporter.sidecar.metric import EVERYBODY, Metric, Row, SampleSource
 from session_exporter.sidecar.session_metrics import DATABASE_METRICS, SESSION_METRICS
 from session_exporter.sidecar.snapshot import Role
 from session_exporter.sidecar.stream_metrics import STREAM_METRICS
+from session_exporter.sidecar.user_metrics import USER_METRICS
 
 __all__ = ["METRICS", "SHOWN", "Metric", "Row", "SampleSource", "sample_names"]
 
-METRICS: Final[tuple[Metric, ...]] = (*SESSION_METRICS, *DATABASE_METRICS, *EXPORTER_METRICS, *STREAM_METRICS)
+METRICS: Final[tuple[Metric, ...]] = (
+    *SESSION_METRICS,
+    *USER_METRICS,
+    *DATABASE_METRICS,
+    *EXPORTER_METRICS,
+    *STREAM_METRICS,
+)
 # By role, in the same order.
 SHOWN: Final[dict[Role, tuple[Metric, ...]]] = {
     role: tuple(metric for metric in METRICS if role in metric.shown_by) for role in sorted(EVERYBODY)

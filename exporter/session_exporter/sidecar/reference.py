@@ -28,8 +28,10 @@ Written by `python -m session_exporter.sidecar.reference`; a test holds this fil
 Every label set is exported from the first scrape on, at 0: the first event of a kind is an increase like any other.
 Counters and histograms carry `_created` in the OpenMetrics format, and keep it over restarts: it changes only when
 counting starts anew. Creates, rapid duplicate creates and context losses carry exemplars there: a trace id, and the
-user as a pseudonym. A user's or session's id is never a label: where the race remediation document puts `user_id`
-on a metric, ours counts all users of a scope together, and the users are found in the incidents.
+user as a pseudonym. By default no user is a label, and no session ever: where the race remediation document puts
+`user_id` on a metric, ours counts all users of a scope together, and the users are found in the incidents. With
+`per_user.top` the `session_user_*` metrics count [the worst users](howto/show-the-worst-users.md) one by one as well;
+how to ask for the reuse ratio of one of them is said there.
 
 Who shows a metric: `journal` is a sidecar that counts what its host's or pod's workers write, `session-exporter serve`.
 Where many machines are counted together, `forward` is `session-exporter forward`, which knows its host or pod, and
@@ -45,6 +47,7 @@ def _words(words: Iterable[str]) -> str:
 
 LABELS: Final[dict[str, str]] = {
     "scope": "a kind of session: the scopes of the configuration, `default` and `other`",
+    "user": "with `per_user.top`: at most so many users of each scope, as they are called in incidents, and `other`",
     "cause": _words(CAUSES),
     "reason": (
         f"of a context loss: {_words(LOSS_REASONS)}; of an end: {_words(END_REASONS)}; "
