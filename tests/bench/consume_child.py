@@ -15,6 +15,7 @@ from session_exporter.core.ledger import Ledger
 from session_exporter.core.scopes import ScopeRules
 from session_exporter.journal import JournalReader
 from session_exporter.sidecar.engine import Engine
+from session_exporter.sidecar.intake import JournalIntake
 from session_exporter.sidecar.workers import Reloads
 
 
@@ -51,7 +52,7 @@ def drain(journal: Path, state: Path, events: int, *, cpu: int) -> dict[str, flo
     Ledger.apply, Ledger.advance = ledger.around(Ledger.apply), ledger.around(Ledger.advance)
     Engine._commit = commit.around(Engine._commit)
     config = Config(scopes={SCOPE: ScopeRules(name=SCOPE)})
-    engine = Engine(config, journal, state, reloads=Reloads(time.time()), on_incident=lambda *_: None)
+    engine = Engine(config, JournalIntake(journal), state, reloads=Reloads(time.time()), on_incident=lambda *_: None)
     begun_s, begun_cpu_s, begun_waited_s = time.perf_counter(), time.process_time(), _waited_s()
     snapshot = engine.cycle(float("inf"))
     wall_s, cpu_s, waited_s = (

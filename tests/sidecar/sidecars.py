@@ -18,6 +18,7 @@ from session_exporter.core.totals import ScopeTotals
 from session_exporter.journal import JournalReader, JournalWriter
 from session_exporter.sidecar.engine import Engine, Reloads
 from session_exporter.sidecar.incidents import Wanted, read_incidents
+from session_exporter.sidecar.intake import JournalIntake
 from session_exporter.sidecar.schema import DATABASE_NAME
 from session_exporter.sidecar.snapshot import Snapshot
 from session_exporter.sidecar.state import State
@@ -44,11 +45,10 @@ class Sidecar:
         if self._engine is None:
             self._engine = Engine(
                 self.config,
-                self.journal,
+                JournalIntake(self.journal, clock_ns=lambda: self.now_us * 1000),
                 self.state,
                 reloads=Reloads(0.0),
                 on_incident=self._alarm,
-                clock_ns=lambda: self.now_us * 1000,
             )
         return self._engine
 
@@ -94,7 +94,7 @@ class Sidecar:
         """Let go of the engine as the kernel does for a killed process: nothing is judged, read or committed."""
         engine, self._engine = self._engine, None
         if engine is not None:
-            engine._reader.close()
+            engine._intake.close()
             engine._state.close()
 
     def stop(self) -> None:

@@ -46,7 +46,7 @@ def test_nothing_of_ids_leaves_the_sidecar_in_plain(sidecar: Sidecar) -> None:
     assert not any(b"secret" in path.read_bytes() for path in sidecar.state.iterdir())
 
 
-@pytest.mark.parametrize("step", ["commit", "_store_window", "_store_positions", "_store_meta"])
+@pytest.mark.parametrize("step", ["commit", "_store_window", "_store_trail", "_store_meta"])
 def test_a_kill_at_any_step_checks_no_id_twice(sidecar: Sidecar, step: str) -> None:
     tell_all(sidecar)
     sidecar.cycle(1)

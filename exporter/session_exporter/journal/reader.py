@@ -209,6 +209,10 @@ class JournalReader:
         waiting = [behind for source in self._waiting.values() if (behind := source.behind_us()) is not None]
         return min((*waiting, *(self._queue[0][:1] if self._queue else ())), default=None)
 
+    def has_more(self) -> bool:
+        """Whether there is more to read than was read."""
+        return self.behind_us() is not None
+
     def mark(self) -> Mark:
         """Scan, and remember what is committed at this moment and still unread."""
         self.scan()

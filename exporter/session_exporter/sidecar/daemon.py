@@ -21,6 +21,7 @@ from session_exporter.errors import SessionExporterError
 from session_exporter.sidecar import alarms, incidents, lookups, summary, web
 from session_exporter.sidecar.engine import Engine
 from session_exporter.sidecar.heap import give_back_large_blocks
+from session_exporter.sidecar.intake import JournalIntake
 from session_exporter.sidecar.snapshot import Snapshot
 from session_exporter.sidecar.workers import Reloads
 
@@ -69,7 +70,7 @@ async def run(options: Options, config: Config) -> None:
     give_back_large_blocks()
     reloads = Reloads(time.time())
     with ThreadPoolExecutor(1, "engine") as thread:
-        make = partial(Engine, config, options.journal_directory, options.state_directory)
+        make = partial(Engine, config, JournalIntake(options.journal_directory), options.state_directory)
         call = partial(make, reloads=reloads, on_incident=alarms.log)
         engine = await asyncio.get_running_loop().run_in_executor(thread, call)
         daemon = Daemon(options, engine, thread, reloads)

@@ -3,45 +3,65 @@
 import logging
 import secrets
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
-from session_exporter.config import PrivacySettings
+from session_exporter.config import Config
 from session_exporter.core.pseudonyms import Pseudonyms
+from session_exporter.errors import StateIncompatible
 from session_exporter.sidecar.records import Identity
 from session_exporter.sidecar.secrets import PLAIN_IDS, check_value, read_or_make_key
 from session_exporter.sidecar.state import State
+
+if TYPE_CHECKING:
+    from session_exporter.sidecar.intake import Intake
 
 logger = logging.getLogger(__name__)
 
 MARK_NAME: Final = ".state"
 
 
-def identify(state: State, key: bytes, *, show_ids: bool, now_us: int) -> Identity:
+def identify(state: State, ids: str, source: str, *, now_us: int) -> Identity:
     """The identity of a state from now on, new for a new one.
 
     A new identity is stored with the first commit, so that a start that was killed before has never been. When its
     `ids` are not those that are stored, what the state knows by its old ids has to be forgotten.
+
+    Args:
+        state: Open.
+        ids: How ids are written from now on: the check value of the key, or `PLAIN_IDS`.
+        source: What is counted.
+        now_us: When a new state is made.
+
+    Raises:
+        StateIncompatible: The state is of another source.
     """
-    ids = PLAIN_IDS if show_ids else check_value(key)
     identity = state.identity()
     if identity is None:
-        return Identity(secrets.token_hex(16), ids, now_us)
+        return Identity(secrets.token_hex(16), ids, now_us, source)
+    if identity.source != source:
+        raise StateIncompatible(
+            f"{state.directory}: a state of the {identity.source}; expected one of the {source}: "
+            "start with --source and --stream.partitions as before, or with another --state.directory"
+        )
     if identity.ids != ids:
         logger.warning("ids are written in a new way: sessions and incidents so far are forgotten, counts stay")
     return structs.replace(identity, ids=ids)
 
 
-def open_ids(state: State, privacy: PrivacySettings, *, now_us: int) -> tuple[Identity, Pseudonyms]:
+def open_ids(state: State, config: Config, intake: "Intake") -> tuple[Identity, Pseudonyms]:
     """The identity of a state as `identify` has it, and the digests of ids under the key in force.
 
     Raises:
+        StateIncompatible: The state is of another source than the intake.
         StateError: The key cannot be read or made.
     """
+    privacy = config.privacy
     key = read_or_make_key(state.directory, privacy.key_file)
-    identity = identify(state, key, show_ids=privacy.show_ids, now_us=now_us)
-    return identity, Pseudonyms(key, show_ids=privacy.show_ids)
+    ids = PLAIN_IDS if privacy.show_ids else check_value(key)
+    identity = identify(state, ids, intake.source, now_us=intake.now_us())
+    return identity, intake.names(key, config)
 
 
 class JournalMark:

@@ -134,6 +134,7 @@ def expose(
         hook_workers=hook_workers(controls),
         hook_errors={**dict.fromkeys(HOOKS, 0), **state.hook_errors},
         db=db_figures(state, controls),
+        states_lost=state.states_lost,
         config_last_reload_successful=reloads.successful,
         config_last_reload_success_at_s=reloads.success_at_s,
     )
