@@ -73,6 +73,9 @@ class Fleet:
             told = msgspec.structs.replace(told, user="", key="")
         if is_shared(told):
             return [(None, told)]
+        if isinstance(event, wire.Unmet):
+            kept = msgspec.structs.replace(told, kept=True)
+            return [(self.partition(event.user), told), (self.partition(event.session), kept)]
         stands_for = event.user or event.request or writer.id
         routes = [(self.partition(stands_for), told)]
         if event.session and isinstance(event, CLAIMING):

@@ -17,7 +17,7 @@ IDLE = 1800 * SECOND
 START = 1_800_000_000 * SECOND
 WRITERS = [wire.Writer(f"w{number}", f"replica-{number // 2}", number) for number in range(4)]
 EXAMPLES = settings().max_examples
-KINDS = ["created", "created", "reused", "looked_up", "missed", "observed", "ended", "attributed"]
+KINDS = ["created", "created", "reused", "looked_up", "missed", "observed", "ended", "attributed", "unmet"]
 SHARES = [range(3), range(3, 5), range(5, PARTITIONS)]
 
 offsets = st.integers(0, 160).map(lambda step: step * SECOND // 8)
@@ -71,6 +71,11 @@ def histories(draw):
                 request,
                 reason=draw(st.sampled_from(["completed", "deleted", "rotated"])),
             )
+        elif kind == "unmet":
+            who = draw(st.sampled_from([owner[session], "dan", ""]))
+            missed, shared = draw(st.integers(0, 2)), draw(st.booleans())
+            since_us = at_us - draw(st.integers(1, 20)) * SECOND // 16
+            event = wire.Unmet(at_us, "chat", session, who, "", request, b"", missed, since_us, "", shared)
         else:
             event = wire.Attributed(at_us, "chat", session, owner[session], key[session], request)
         reports.append((event, writer))

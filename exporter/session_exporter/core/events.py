@@ -197,6 +197,7 @@ class Unmet(_Event, tag=12, frozen=True):
         actual: The session of this scope that it used instead; `""` for none.
         shared: It used sessions of other scopes as well, so that the expected one may be of another scope.
         sites: Of the first miss, or the first use of another: nearest application frames, innermost first.
+        kept: Told to the keeper of the expected session; the user's partition is told as well.
     """
 
     missed: Annotated[int, msgspec.Meta(ge=OTHER_USED, le=MISSED_BY_ID)] = OTHER_USED
@@ -204,6 +205,7 @@ class Unmet(_Event, tag=12, frozen=True):
     actual: Id = ""
     shared: bool = False
     sites: Sites = ()
+    kept: bool = False
 
 
 class Identified(_Event, tag=13, frozen=True):
@@ -251,14 +253,16 @@ class Claimed(_Event, tag=101, frozen=True):
 
 
 class Checked(_Event, tag=102, frozen=True):
-    """An id was compared with the format of its scope by who still had the id itself; `session` is the digest.
+    """An id of an event was compared with the format of its scope by who still had the id itself.
 
     Attributes:
+        id: Its digest.
         id_kind: One of `ID_KINDS`.
         form: One of `ID_FORMATS`.
         shape: What it looks like, as `core.ids.shape_of` says.
     """
 
+    id: Id = ""
     id_kind: Id = ""
     form: Id = ""
     shape: Id = ""

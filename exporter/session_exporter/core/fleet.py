@@ -7,7 +7,8 @@ are not a user's:
   and remembers it as a *shadow* that counts nowhere, because its user may turn out to be one of its own.
 - The keeper of a session is told when a user is first seen with it (`events.Claimed`). From then on the session is that
   user's affair, and what names no user is left to the user's partition; so an end that is seen by id only counts once.
-- The keeper compares the users of a session, which nobody else hears of together.
+- The keeper compares the users of a session, which nobody else hears of together; and it is told of requests that did
+  not get a session, which may be nobody's, or somebody else's.
 
 Who acts is decided in the order of event time, so all consumers decide alike.
 """
@@ -19,7 +20,6 @@ from typing import Any, Final
 from msgspec import structs
 
 from session_exporter.core import events as wire
-from session_exporter.core.continuity import Continuity
 from session_exporter.core.isolation import is_used_by_another
 from session_exporter.core.judge import ScopeJudge
 from session_exporter.core.ledger import Ledger
@@ -30,6 +30,7 @@ from session_exporter.core.records import (
     CLAIMED,
     CREATED,
     ENDED,
+    KEPT_UNMET,
     LOOKED_UP,
     OBSERVED,
     REUSED,
@@ -56,7 +57,7 @@ _SHARED: Final[dict[type, int]] = {
     wire.Ended: ENDED,
     wire.Unmet: UNMET,
 }
-_ARRANGED: Final = frozenset((wire.Claimed, wire.Checked))
+_ARRANGED: Final = frozenset((wire.Claimed, wire.Checked, wire.Unmet))
 
 
 def is_shared(event: wire.FleetEvent) -> bool:
@@ -77,7 +78,6 @@ class FleetLedger(Ledger):
         self.share = share
         self._shadows: dict[int, ScopeJudge] = {}
         self._keepers: dict[int, ScopeJudge] = {}
-        self._strangers: dict[int, Continuity] = {}
         super().__init__(rules, **rest)
         if self.trail is not None:
             self._remember = self._remember_own
@@ -104,9 +104,6 @@ class FleetLedger(Ledger):
         shadow = self._shadows[judge.number] = self._remembering(judge, SHADOW_NUMBERS)
         shadow.people.forgets_used = True
         self._keepers[judge.number] = self._remembering(judge, KEEPER_NUMBERS)
-        self._strangers[judge.number] = Continuity(
-            shadow.people, judge.tally, lateness_us=self.lateness_us, wait=self.waiting.add
-        )
         for each in (judge, shadow):
             each.continuity.find = partial(_either, judge.people.sessions, shadow.people.sessions)
         judge.timelines.rotations = lambda user, expected: (judge if user else self._knower(judge, expected)).tally
@@ -134,11 +131,13 @@ class FleetLedger(Ledger):
         if self.trail is None:
             return
         if not _ARRANGED.isdisjoint(map(type, events)):
-            events = [_use(event) for event in events if type(event) is not wire.Checked and not self._is_own(event)]
+            events = [_use(event) for event in events if not self._is_told_twice(event)]
         self.trail.add(events, writer)
 
-    def _is_own(self, event: wire.FleetEvent) -> bool:
-        return isinstance(event, wire.Claimed) and self.share.has(self.names[event.user])
+    def _is_told_twice(self, event: wire.FleetEvent) -> bool:
+        if isinstance(event, wire.Claimed):
+            return self.share.has(self.names[event.user])
+        return isinstance(event, wire.Checked) or (isinstance(event, wire.Unmet) and event.kept)
 
     # On arrival.
 
@@ -147,13 +146,21 @@ class FleetLedger(Ledger):
             self._share(event, judge, writer)
         elif isinstance(event, wire.Claimed):
             self._take_turn(self._report(event, CLAIMED, judge, writer))
+        elif isinstance(event, wire.Unmet) and event.kept:
+            self._take_turn(self._report(event, KEPT_UNMET, judge, writer))
         elif isinstance(event, wire.Checked):
-            report = self._report(event, CHECKED, judge, writer)
-            keeper = self._keepers[judge.number]
-            if event.id_kind != "session" or report.session not in keeper.people.sessions:
-                self._ids.checked(event, report, judge)
+            self._check(event, judge, writer)
         else:
             super()._take(event, judge, writer)
+
+    def _check(self, event: wire.Checked, judge: ScopeJudge, writer: wire.Writer) -> None:
+        """Count an id that was compared with its format, as a session or user that is tracked here has been."""
+        report = self._report(event, CHECKED, judge, writer)
+        is_session = event.id_kind == "session"
+        digest = report.session if is_session else self.names[event.id]
+        tracked = self._keepers[judge.number].people.sessions if is_session else judge.people.owners
+        if digest not in tracked:
+            self._ids.checked(event, report, judge, digest)
 
     def _share(self, event: wire.FleetEvent, judge: ScopeJudge, writer: wire.Writer) -> None:
         """Take in what all consumers hear: what counts on arrival counts with one of them."""
@@ -186,6 +193,8 @@ class FleetLedger(Ledger):
             self._due(judge, report)
         elif report.kind == CLAIMED:
             self._claimed(judge, report)
+        elif report.kind == KEPT_UNMET:
+            self._kept_unmet(judge, report)
         elif report.kind == UNMET and report.user:
             self._unmet(judge, report)
         elif report.user:
@@ -261,12 +270,22 @@ class FleetLedger(Ledger):
         judge.people.take_over(session)
 
     def _unmet(self, judge: ScopeJudge, report: Report) -> None:
-        """Judge that a user's request did not get what it expected, which may be a session of nobody."""
-        is_nobodys = report.session in self._shadows[judge.number].people.sessions
-        if is_nobodys and report.session not in judge.people.sessions:
-            self._strangers[judge.number].unmet(report)
+        """Judge that a user's request did not get what it expected: where it is a session of that user."""
+        session = judge.people.sessions.get(report.session)
+        if session is not None and session.user == report.user:
+            judge.continuity.unmet(report)
+
+    def _kept_unmet(self, judge: ScopeJudge, report: Report) -> None:
+        """Judge it where the session is kept, unless it is one of that user."""
+        keeper = self._keepers[judge.number].people
+        claimed = keeper.sessions.get(report.session)
+        if claimed is not None:
+            if claimed.user != report.user:
+                judge.tally.stale(report)
+        elif report.session not in judge.people.sessions and keeper.remembers(report.session):
+            judge.tally.stale(report)
         else:
-            judge.judge(report)
+            judge.continuity.unmet(report)
 
     def _make_room(self) -> None:
         super()._make_room()

@@ -51,16 +51,15 @@ class IdChecks:
             if form != "canonical":
                 judge.tally.odd_id(report, OddId(kind, form, shape_of(id_), declared.pattern, digest))
 
-    def checked(self, event: wire.Checked, report: Report, judge: ScopeJudge) -> None:
-        """Count an id that was compared where it was still known; `report.session` is its digest."""
+    def checked(self, event: wire.Checked, report: Report, judge: ScopeJudge, digest: bytes) -> None:
+        """Count an id that was compared where it was still known; `digest` is that of the id."""
         declared = judge.rules.id_formats.get(event.id_kind)
-        if declared is None or event.form not in ID_FORMATS or report.session in judge.people.owners:
+        if declared is None or event.form not in ID_FORMATS:
             return
-        if self._requests.first_check(event.id_kind, judge.number, report.session):
+        if self._requests.first_check(event.id_kind, judge.number, digest):
             judge.tally.id_check(report.at_us, event.id_kind, event.form)
             if event.form != "canonical":
-                odd = OddId(event.id_kind, event.form, event.shape, declared.pattern, report.session)
-                judge.tally.odd_id(report, odd)
+                judge.tally.odd_id(report, OddId(event.id_kind, event.form, event.shape, declared.pattern, digest))
 
     def identified(self, event: wire.Identified, report: Report, judge: ScopeJudge) -> None:
         """Count a request, once, whose thread, run and request id are unified but of different generations."""
