@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from session_exporter._version import __version__
+from session_exporter.cli.forward import forward
 from session_exporter.cli.plain import encodable, inert_lines
 from session_exporter.config import Config, load
 from session_exporter.errors import SessionExporterError
@@ -69,6 +70,8 @@ class _ServeByDefault(click.Group):
 def main() -> None:
     """Count session creates, reuses, losses and races, and expose them to Prometheus."""
 
+
+main.add_command(forward)
 
 _config_file = click.option(
     "--config.file", "config_file", type=_FILE, help="The configuration; built-in defaults without."

@@ -33,9 +33,13 @@ def verdict(summary: Mapping[str, Any]) -> str:
 
 
 def page(telemetry_path: str, judgement: str, problems: Iterable[str] = ()) -> str:
-    """Write the page; all texts are escaped here."""
+    """Write the page of a sidecar; all texts are escaped here."""
+    return written(judgement, {telemetry_path: "metrics", **_LINKS}, problems)
+
+
+def written(judgement: str, links: Mapping[str, str], problems: Iterable[str] = ()) -> str:
+    """Write a page with links; all texts are escaped here."""
     listed = "\n".join(f"<li>{escape(problem)}</li>" for problem in problems)
-    links = {telemetry_path: "metrics", **_LINKS}
     return _template().substitute(
         version=escape(__version__),
         verdict=escape(judgement),

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from session_exporter.sidecar.negotiation import accepts_gzip, metrics_format
 from session_exporter.sidecar.rendering import render
-from session_exporter.sidecar.service import Service
+from session_exporter.sidecar.service import Scraped
 from session_exporter.sidecar.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Page(NamedTuple):
 class Scrapes:
     """Answers scrapes from the newest committed state; belongs to one event loop."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Scraped) -> None:
         self._service = service
         self._running: asyncio.Task[Snapshot | None] | None = None
         self._next: asyncio.Task[Snapshot | None] | None = None

@@ -6,11 +6,8 @@ from session_exporter.sidecar.incidents import Wanted
 from session_exporter.sidecar.snapshot import Snapshot
 
 
-class Service(Protocol):
-    """The running sidecar; every method is called on the event loop's thread.
-
-    The documents are JSON values: dictionaries with text keys, lists, texts, numbers, booleans, None.
-    """
+class Scraped(Protocol):
+    """Whatever is scraped; every method is called on the event loop's thread."""
 
     async def scrape(self, timeout_s: float) -> Snapshot | None:
         """Drain the journal up to what is committed there now, commit, and return the newest committed snapshot.
@@ -24,6 +21,13 @@ class Service(Protocol):
 
     def committed(self) -> Snapshot | None:
         """Return the newest committed snapshot at once, None before the first commit."""
+
+
+class Service(Scraped, Protocol):
+    """The running sidecar.
+
+    The documents are JSON values: dictionaries with text keys, lists, texts, numbers, booleans, None.
+    """
 
     async def summary(self, since_s: float, scope: str | None) -> dict[str, Any]:
         """Judge the last `since_s` seconds of one scope, or of all; KeyError when no scope is called `scope`."""

@@ -49,9 +49,8 @@ def build_app(service: Service, *, telemetry_path: str = "/metrics", enable_life
     Raises:
         ConfigError: `telemetry_path` is no path, or one of the other endpoints.
     """
-    _check_telemetry_path(telemetry_path)
-    app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_errors_as_json])
-    app.on_response_prepare.append(_add_headers)
+    check_telemetry_path(telemetry_path)
+    app = bare_app()
     endpoints = _Endpoints(service, telemetry_path)
     app.on_cleanup.append(endpoints.close)
     for path, handler in {**endpoints.readable(), telemetry_path: endpoints.metrics}.items():
@@ -62,7 +61,15 @@ def build_app(service: Service, *, telemetry_path: str = "/metrics", enable_life
     return app
 
 
-def _check_telemetry_path(path: str) -> None:
+def bare_app() -> web.Application:
+    """An application without endpoints, whose errors are JSON and whose answers have the headers of all."""
+    app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_errors_as_json])
+    app.on_response_prepare.append(_add_headers)
+    return app
+
+
+def check_telemetry_path(path: str) -> None:
+    """Raise ConfigError when it is no path for metrics."""
     plain = path.startswith("/") and not path.startswith("//") and path.isascii() and path.isprintable()
     if not plain or set(path) & set(' {}?#%"<>\\') or path.startswith(("/-/", "/api/")):
         raise ConfigError(
@@ -95,15 +102,7 @@ class _Endpoints:
         await self._scrapes.close()
 
     async def metrics(self, request: web.Request) -> web.Response:
-        timeout_s = queries.scrape_timeout_s(request.headers.get(queries.SCRAPE_TIMEOUT_HEADER))
-        accept, coding = (_header(request, name) for name in (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING))
-        page = await self._scrapes.page(accept, coding, timeout_s)
-        if page is None:
-            return _error(503, _NOT_READY, {"Retry-After": "1"})
-        headers = {"Content-Type": page.content_type, "Vary": "Accept, Accept-Encoding"}
-        if page.coding:
-            headers["Content-Encoding"] = page.coding
-        return web.Response(body=page.body, headers=headers)
+        return await scraped(request, self._scrapes)
 
     async def landing(self, _request: web.Request) -> web.Response:
         judgement, problems = await self._verdict()
@@ -127,7 +126,7 @@ class _Endpoints:
 
     async def ready(self, _request: web.Request) -> web.Response:
         if not self._service.ready():
-            return _error(503, _NOT_READY, {"Retry-After": "1"})
+            return unready()
         return web.Response(text="session-exporter is ready.\n")
 
     async def summary(self, request: web.Request) -> web.Response:
@@ -169,6 +168,24 @@ class _Endpoints:
     async def quit(self, _request: web.Request) -> web.Response:
         await self._service.quit()
         return _json({"status": "stopping"})
+
+
+async def scraped(request: web.Request, scrapes: Scrapes) -> web.Response:
+    """Answer a scrape."""
+    timeout_s = queries.scrape_timeout_s(request.headers.get(queries.SCRAPE_TIMEOUT_HEADER))
+    accept, coding = (_header(request, name) for name in (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING))
+    page = await scrapes.page(accept, coding, timeout_s)
+    if page is None:
+        return unready()
+    headers = {"Content-Type": page.content_type, "Vary": "Accept, Accept-Encoding"}
+    if page.coding:
+        headers["Content-Encoding"] = page.coding
+    return web.Response(body=page.body, headers=headers)
+
+
+def unready() -> web.Response:
+    """Answer whoever asks too early."""
+    return _error(503, _NOT_READY, {"Retry-After": "1"})
 
 
 async def _forbidden(_request: web.Request) -> web.Response:
