@@ -1,0 +1,85 @@
+"""What is left in Redis of whoever owned partitions before: how far that one had committed them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from session_exporter.core.shares import Share
+from session_exporter.stream import keys
+from session_exporter.stream.entries import Entry
+from session_exporter.stream.positions import FIRST, Place, Position, Progress, StreamId, id_of, known_of
+from session_exporter.stream.reading import Reading
+from session_exporter.stream.server import StreamServer
+from session_exporter.stream.taking import StreamBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """Who owned partitions before, under another state.
+
+    Attributes:
+        names: What its process was called, by partition; several when several were.
+        positions: How far it had committed them, as it has told.
+        applied: By stream, up to where it had read it.
+    """
+
+    names: Mapping[int, str] = field(default_factory=dict)
+    positions: Mapping[Place, Position] = field(default_factory=dict)
+    applied: Mapping[int, StreamId] = field(default_factory=dict)
+
+
+def find_predecessor(server: StreamServer, share: Share, state_id: str) -> Predecessor | None:
+    """Who owned any of these partitions before; None when nobody did but this state.
+
+    Where several did, of the shared stream what all of them have committed counts as committed.
+
+    Raises:
+        StreamError: Redis is not there, or refuses.
+    """
+    names: dict[int, str] = {}
+    applied: dict[int, StreamId] = {}
+    positions: dict[Place, Position] = {}
+    with server.speaking() as client:
+        for partition in sorted(share.owned):
+            status: dict[bytes, bytes] = client.hgetall(keys.status(partition))
+            if status.get(b"state", state_id.encode()) == state_id.encode():
+                continue
+            names[partition] = status.get(b"name", b"").decode(errors="replace")
+            applied[partition] = id_of(status.get(b"position"))
+            shared = id_of(status.get(b"shared-position"))
+            applied[keys.SHARED] = min(applied.get(keys.SHARED, shared), shared)
+            for writer, position in _positions(client, keys.committed(partition)).items():
+                positions[partition, writer] = position
+            for writer, position in _positions(client, keys.shared_committed(partition)).items():
+                before = positions.get((keys.SHARED, writer), position)
+                positions[keys.SHARED, writer] = min(before, position)
+    return Predecessor(names, positions, applied) if names else None
+
+
+def _positions(client: Any, name: str) -> dict[str, Position]:
+    found = {}
+    for writer, raw in client.hgetall(name).items():
+        position = id_of(raw.replace(b":", b"-"))
+        if position != FIRST:
+            found[writer.decode(errors="replace")] = Position(*position)
+    return found
+
+
+def left_of(server: StreamServer, predecessor: Predecessor) -> Iterator[StreamBatch]:
+    """What the streams still hold of what a predecessor has committed, in the order sent.
+
+    Raises:
+        StreamError: Redis is not there.
+    """
+    reading, progress = Reading(server, tuple(predecessor.applied)), Progress({})
+    while any(reading.applied.get(stream, FIRST) < until for stream, until in predecessor.applied.items()):
+        reading.look()
+        while (found := reading.next()) is not None:
+            arrived, entry = found
+            if isinstance(entry, Entry):
+                known = progress.take(arrived.stream, entry, reading.looked_us).known
+                until = known_of(entry, predecessor.positions.get((arrived.stream, entry.origin.id)))
+                if until > known:
+                    yield StreamBatch(entry.origin.writer(), arrived.stream, entry.events[known:until])
+        if reading.is_drained:
+            return
