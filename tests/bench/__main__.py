@@ -13,6 +13,7 @@ import calls
 import consume
 import creates
 import detection
+import forwarding
 import imports
 import population
 import workers
@@ -25,6 +26,7 @@ GROUPS: Final[dict[str, Callable[..., Iterator[Figure]]]] = {
     "creates": creates.measure,
     "detection": detection.measure,
     "consume": consume.measure,
+    "forwarding": forwarding.measure,
     "workers": workers.measure,
     "population": population.measure,
     "imports": imports.measure,

@@ -4,11 +4,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from feeding import SCOPE
+from stopwatch import Stopwatch, waited_s
 
 from session_exporter.config import Config
 from session_exporter.core.ledger import Ledger
@@ -17,31 +16,6 @@ from session_exporter.journal import JournalReader
 from session_exporter.sidecar.engine import Engine
 from session_exporter.sidecar.intake import JournalIntake
 from session_exporter.sidecar.workers import Reloads
-
-
-class Stopwatch:
-    """Adds up the time that wrapped calls take."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            begun_s = time.perf_counter()
-            try:
-                return call(*args, **kwargs)
-            finally:
-                self.seconds += time.perf_counter() - begun_s
-
-        return timed
-
-
-def _waited_s() -> float:
-    """How long this process was ready to run while its core was given to others; 0 where the kernel does not tell."""
-    try:
-        return int(Path("/proc/self/schedstat").read_text("ascii").split()[1]) / 1e9
-    except OSError:
-        return 0.0
 
 
 def drain(journal: Path, state: Path, events: int, *, cpu: int) -> dict[str, float]:
@@ -53,12 +27,12 @@ def drain(journal: Path, state: Path, events: int, *, cpu: int) -> dict[str, flo
     Engine._commit = commit.around(Engine._commit)
     config = Config(scopes={SCOPE: ScopeRules(name=SCOPE)})
     engine = Engine(config, JournalIntake(journal), state, reloads=Reloads(time.time()), on_incident=lambda *_: None)
-    begun_s, begun_cpu_s, begun_waited_s = time.perf_counter(), time.process_time(), _waited_s()
+    begun_s, begun_cpu_s, begun_waited_s = time.perf_counter(), time.process_time(), waited_s()
     snapshot = engine.cycle(float("inf"))
-    wall_s, cpu_s, waited_s = (
+    wall_s, cpu_s, lent_s = (
         time.perf_counter() - begun_s,
         time.process_time() - begun_cpu_s,
-        _waited_s() - begun_waited_s,
+        waited_s() - begun_waited_s,
     )
     if snapshot is None or sum(snapshot.ledger.events.values()) != events:
         raise RuntimeError(f"committed {snapshot and snapshot.ledger.events}, written {events}")
@@ -66,7 +40,7 @@ def drain(journal: Path, state: Path, events: int, *, cpu: int) -> dict[str, flo
     engine.close()
     return {
         "wall_s": wall_s,
-        "waited_s": waited_s,
+        "waited_s": lent_s,
         "cpu_s": cpu_s,
         "read_s": read.seconds,
         "ledger_s": ledger.seconds,

@@ -72,6 +72,12 @@ class ServerProcess:
                 self._process.wait()
         shutil.rmtree(self.home)
 
+    @property
+    def pid(self) -> int:
+        """Of the running server."""
+        assert self._process is not None
+        return self._process.pid
+
     def prepare(self) -> None:
         """Make what the server needs before it starts."""
 
