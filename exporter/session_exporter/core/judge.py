@@ -228,6 +228,8 @@ class ScopeJudge:
             elif (deleted_us := self.people.deleting.pop(session.id, None)) is not None:
                 self._end(session, deleted_us, "deleted")
             self.people.leave(session, ended=True)
+        if self.tally.users is not None:
+            self.tally.users.advance(now_us)
 
     def forget_changes(self) -> None:
         """Note that all changes so far are stored; what left the ledger meanwhile is in the long memory now."""

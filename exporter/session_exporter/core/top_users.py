@@ -27,6 +27,7 @@ LOSS_WEIGHT: Final = 10.0
 # After a day, of a hundred duplicates less is left than one create weighs.
 HALF_LIFE_US: Final = 3_600_000_000
 
+FADE_EVERY_US: Final = 1_000_000
 CHOOSE_EVERY_US: Final = 5_000_000
 # Twice the usual interval of scrapes.
 NOTICE_US: Final = 30_000_000
@@ -57,6 +58,7 @@ class Ranking(msgspec.Struct, array_like=True):
         weights: Of the heaviest users.
         shown: Who has a series.
         chosen_us: When that was decided last.
+        faded_us: Until when weight has faded.
         minute: The minute in which somebody had to leave last, since the epoch.
         left: How many had to leave in it.
     """
@@ -64,6 +66,7 @@ class Ranking(msgspec.Struct, array_like=True):
     weights: Weights = msgspec.field(default_factory=Weights)
     shown: list[Shown] = []
     chosen_us: int = 0
+    faded_us: int = 0
     minute: int = 0
     left: int = 0
 
@@ -96,7 +99,7 @@ class TopUsers:
         self._weights = HeavyHitters(self._places)
         self._shown: dict[bytes, Shown] = {}
         self._counting: dict[bytes, UserCounts] = {}
-        self._chosen_us = self._minute = self._left = 0
+        self._chosen_us = self._faded_us = self._minute = self._left = 0
         self._go_on(totals, born_us)
 
     def created(self, user: bytes) -> None:
@@ -122,6 +125,14 @@ class TopUsers:
         self._of(user).losses += 1
         self._weigh(user, LOSS_WEIGHT)
 
+    def advance(self, now_us: int) -> None:
+        """Let weight fade until a time; what is weighed from now on is of that time, or later."""
+        passed_us = now_us - self._faded_us
+        if passed_us > FADE_EVERY_US:
+            if self._faded_us:
+                self._weights.fade(passed_us / HALF_LIFE_US)
+            self._faded_us = now_us
+
     def choose(self, now_us: int) -> bool:
         """Decide who is shown, when that is due.
 
@@ -133,11 +144,12 @@ class TopUsers:
         """
         if now_us <= 0 or 0 <= now_us - self._chosen_us < CHOOSE_EVERY_US:
             return False
-        if self._chosen_us:
-            self._weights.fade(max(now_us - self._chosen_us, 0) / HALF_LIFE_US)
+        if now_us < self._chosen_us:  # the clock had been ahead
+            self._faded_us = min(self._faded_us, now_us)
+            for each in self._shown.values():
+                each.since_us, each.left_us = min(each.since_us, now_us), min(each.left_us, now_us)
         self._chosen_us = now_us
-        for each in self._shown.values():  # when the clock had been ahead
-            each.since_us, each.left_us = min(each.since_us, now_us), min(each.left_us, now_us)
+        self.advance(now_us)
         ended = self._end()
         self._count()
         begun = self._announce()
@@ -147,12 +159,13 @@ class TopUsers:
     def ranking(self) -> Ranking:
         """What to store; out of date with the next event."""
         shown = list(self._shown.values())
-        return Ranking(self._weights.weights(), shown, self._chosen_us, self._minute, self._left)
+        return Ranking(self._weights.weights(), shown, self._chosen_us, self._faded_us, self._minute, self._left)
 
     def restore(self, ranking: Ranking) -> None:
         """Go on from what was stored together with the totals; perhaps for another number of users."""
         self._weights = HeavyHitters(self._places, ranking.weights)
-        self._chosen_us, self._minute, self._left = ranking.chosen_us, ranking.minute, ranking.left
+        self._chosen_us, self._faded_us = ranking.chosen_us, ranking.faded_us
+        self._minute, self._left = ranking.minute, ranking.left
         known = [each for each in ranking.shown if self._label(each.user) in self._series]
         known.sort(key=lambda each: self._weights.at_least(each.user), reverse=True)
         self._shown = {each.user: each for each in known[: self._top]}
