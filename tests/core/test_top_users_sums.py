@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 import msgspec
+from fleets import KEY, PARTITIONS, Fleet, rules_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledgers import SECOND, START, WORKER
@@ -11,11 +12,13 @@ from rows import Memory, Rows
 
 from session_exporter.core import events as wire
 from session_exporter.core.checkpoint import take_changes
+from session_exporter.core.fleet import FleetLedger
 from session_exporter.core.ledger import Ledger
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.scopes import Limits, ScopeRules
 from session_exporter.core.top_users import CHOOSE_EVERY_US, NOTICE_US
 from session_exporter.core.totals import OTHER_USERS, LedgerTotals, ScopeTotals, UserCounts
+from session_exporter.core.travelling import TravelledNames
 
 Series = tuple[str, int]
 NAMES = ("creates", "reuses", "duplicates", "losses")
@@ -198,3 +201,43 @@ def test_whoever_scrapes_often_enough_sees_the_increase_of_the_scope(every_s: in
             scraper.scrape(totals)
     assert scraper.increase["creates"] == totals.creates
     assert scraper.increase["duplicates"] == totals.duplicate_creates
+
+
+class ShowingFleet(Fleet):
+    """Consumers who each show their worst users."""
+
+    def consumer(self, index: int, totals: LedgerTotals | None = None) -> FleetLedger:
+        return FleetLedger(
+            self.rules,
+            share=self.shares[index],
+            names=TravelledNames(KEY),
+            known=self.memories[index],
+            limits=Limits(top_users=9),
+            lateness_us=self.lateness_us,
+            numbers=self.numbers[index],
+            totals=totals,
+        )
+
+
+def test_each_consumer_of_a_fleet_shows_the_worst_of_its_own_users() -> None:
+    fleet = ShowingFleet(rules_of(), [range(4), range(4, PARTITIONS)], LATENESS_S * SECOND)
+    users = [f"user{number}" for number in range(8)]
+    for number in range(120):
+        now_us = START + number * SECOND
+        user, session = users[number % 8], f"s{number}"
+        fleet.tell(wire.Created(now_us, "chat", session, user), WORKER)
+        fleet.tell(wire.Created(now_us + 1, "chat", f"{session}b", user), WORKER)
+        fleet.tell(wire.Reused(now_us + 2, "chat", session, user), WORKER)
+        fleet.tell(wire.Reused(now_us + 3, "chat", session), WORKER)
+        fleet.advance(now_us - LATENESS_S * SECOND)
+        if number % 10 == 9:
+            for index in range(2):
+                fleet.restart(index)
+    found = Counter[str]()
+    for ledger in fleet.consumers:
+        take_changes(ledger)
+        chat = ledger.totals.scopes["chat"]
+        assert sum(map(of_user, chat.users.values()), Counter()) == of_scope(ledger.totals)
+        found.update(label for label, counts in chat.users.items() if counts.reuses and counts.duplicates)
+    assert found.pop(OTHER_USERS) == 2
+    assert found == Counter(fleet.names.label("u", fleet.names[user]) for user in users)
