@@ -9,6 +9,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from redis import exceptions
@@ -101,6 +102,7 @@ class Forwarder:
         self._is_connected = self.up = False
         self._waiting = None
         self._server.close()
+        self._collector.start_over()
 
     def open(self) -> None:
         """Connect for the first time; a Redis that is not there is waited for later.
@@ -108,12 +110,9 @@ class Forwarder:
         Raises:
             StreamRefused: It does not let us in, or the fleet is another one.
         """
-        try:
-            self._connect()
-        except StreamError as error:
-            self._fail(error)
-            if isinstance(error, StreamRefused):
-                raise
+        error = self._try(self._connect)
+        if isinstance(error, StreamRefused):
+            raise error
 
     def cycle(self, budget_s: float) -> None:
         """Send what the workers have committed by now, and delete what the consumers have.
@@ -129,23 +128,18 @@ class Forwarder:
         """
         until_s = self._monotonic_s() + budget_s
         self.is_drained = False
-        try:
-            if not self._is_connected and self._backoff.is_time():
-                self._connect()
-            mark = self._scan()
-            if self._is_connected:
-                self._send_until(mark, until_s)
-                self._look()
-        except StreamError as error:
-            self._fail(error)
+        if not self._is_connected and self._backoff.is_time():
+            self._try(self._connect)
+        mark = self._scan()
+        if self._is_connected:
+            self._try(partial(self._send_until, mark, until_s))
+        if self._is_connected:
+            self._try(self._look)
 
     def leave(self) -> None:
         """Take leave of the consumers, who then wait for nothing from here."""
         if self._is_connected:
-            try:
-                self._sender.take_leave()
-            except StreamError as error:
-                self._fail(error)
+            self._try(self._sender.take_leave)
 
     def lag_us(self) -> int:
         """The age of the oldest event that has not been sent; 0 when there is none."""
@@ -193,6 +187,15 @@ class Forwarder:
             )
         self._measure_at_s = self._monotonic_s() + MEASURE_EVERY_S
 
+    def _try(self, call: Callable[[], None]) -> StreamError | None:
+        """Do something with Redis; why it failed, None when it did not."""
+        try:
+            call()
+        except StreamError as error:
+            self._fail(error)
+            return error
+        return None
+
     def _fail(self, error: StreamError) -> None:
         reason = _reason(error)
         self.tallies.errors[reason] = self.tallies.errors.get(reason, 0) + 1
@@ -202,9 +205,7 @@ class Forwarder:
         self._backoff.fail()
         # For want of memory nothing was lost: the same round is tried again.
         if not (self._is_connected and reason == "out_of_memory"):
-            self._is_connected = False
-            self._waiting = None
-            self._server.close()
+            self.close()
 
     def _succeed(self) -> None:
         if self._failing:

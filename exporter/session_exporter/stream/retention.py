@@ -1,6 +1,6 @@
 """Which segments may be deleted: those of which consumers have committed everything, and for want of space others."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from session_exporter.journal import Retained
@@ -72,26 +72,29 @@ class Retention:
         writers = {writer for writer, _ in kept}
         self._committed = {writer: known for writer, known in self._committed.items() if writer in writers}
 
-    def excess(self, retained: Iterable[Retained], room: Room) -> list[SegmentKey]:
+    def excess(self, retained: Sequence[Retained], room: Room) -> set[SegmentKey]:
         """Those that must go before they are committed, so that there is room for new ones.
 
         Args:
             retained: All segments, the oldest first.
             room: For how many bytes of them there is.
         """
-        segments = list(retained)
-        total = sum(segment.size_bytes for segment in segments)
-        of_writer: dict[str, int] = {}
-        for segment in segments:
-            of_writer[segment.key[0]] = of_writer.get(segment.key[0], 0) + segment.size_bytes
-        gone = []
-        for segment in segments:
-            writer = segment.key[0]
-            if segment.is_over and (of_writer[writer] > room.of_writer or total > room.of_directory):
-                gone.append(segment.key)
-                total -= segment.size_bytes
-                of_writer[writer] -= segment.size_bytes
-        return gone
+        by_writer: dict[str, list[Retained]] = {}
+        for segment in retained:
+            by_writer.setdefault(segment.key[0], []).append(segment)
+        gone = {key for segments in by_writer.values() for key in _oldest(segments, room.of_writer)}
+        return gone | _oldest([segment for segment in retained if segment.key not in gone], room.of_directory)
+
+
+def _oldest(segments: list[Retained], room_bytes: int) -> set[SegmentKey]:
+    """Of those that are over, the oldest, as many as it takes for the others to have room."""
+    gone = set()
+    excess_bytes = sum(segment.size_bytes for segment in segments) - room_bytes
+    for segment in segments:
+        if excess_bytes > 0 and segment.is_over:
+            gone.add(segment.key)
+            excess_bytes -= segment.size_bytes
+    return gone
 
 
 def read_positions(client: Any, writers: Mapping[int, Collection[str]], partitions: int) -> dict[Flow, Position]:
