@@ -1,9 +1,10 @@
-"""Durations and sizes as people write them: `10s`, `1h30m`, `16MiB`; whole numbers, always with a unit.
+"""Durations and sizes as people write them: `10s`, `1h30m`, `16MiB`; whole numbers with a unit. And ranges: `0-7,9`.
 
-Pure: texts to whole microseconds and bytes, and back. A formatted quantity parses to the quantity it was made from.
+Pure: texts to whole microseconds, bytes and numbers, and back. What is formatted parses to what it was made from.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 _US_PER_UNIT: Final = {
@@ -30,8 +31,12 @@ _BYTES_PER_UNIT: Final = {
 _DURATION: Final = re.compile("".join(f"(?:([0-9]{{1,15}}){unit})?" for unit in _US_PER_UNIT))
 _SIZE: Final = re.compile(f"([0-9]{{1,15}})({'|'.join(_BYTES_PER_UNIT)})")
 
+# Four digits keep hostile ranges short.
+_RANGE: Final = re.compile("([0-9]{1,4})(?:-([0-9]{1,4}))?")
+
 DURATION_FORM: Final = "a duration with its unit, such as 500ms, 10s, 30m, 2h, 1h30m or 30d (units: d, h, m, s, ms, us)"
 SIZE_FORM: Final = "a size with its unit, such as 256KiB, 16MiB or 10MB (units: B, kB, MB, GB, TB, KiB, MiB, GiB, TiB)"
+RANGES_FORM: Final = "whole numbers and ranges of them, such as 0-7,9"
 
 
 def parse_duration(text: str) -> int:
@@ -81,3 +86,29 @@ def format_size(size_bytes: int) -> str:
         return "0B"
     unit = next(unit for unit, unit_bytes in _BYTES_PER_UNIT.items() if size_bytes % unit_bytes == 0)
     return f"{size_bytes // _BYTES_PER_UNIT[unit]}{unit}"
+
+
+def parse_ranges(text: str) -> frozenset[int]:
+    """Read whole numbers: `0-7,9` are 0 to 7, and 9.
+
+    Raises:
+        ValueError: The text has another form; the message says which form was expected.
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part)
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise ValueError(f"expected {RANGES_FORM}")
+        found.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return frozenset(found)
+
+
+def format_ranges(numbers: Iterable[int]) -> str:
+    """Write whole numbers, each once, in their order: 0 to 7, and 9, are `0-7,9`."""
+    ranges: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)

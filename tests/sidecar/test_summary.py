@@ -235,6 +235,7 @@ def test_a_summary_says_all_that_it_promises(sidecar: Sidecar) -> None:
     assert found["exporter"] == {
         "workers": 1,
         "journal_directory": str(sidecar.journal),
+        "source": str(sidecar.journal),
         "events_lost": 0,
         "last_commit_at": iso(at(60)),
         "hint": "",

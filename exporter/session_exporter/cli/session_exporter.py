@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import click
 
@@ -15,10 +15,17 @@ from session_exporter.cli.plain import encodable, inert_lines
 from session_exporter.config import Config, load
 from session_exporter.errors import SessionExporterError
 from session_exporter.journal import find_directory
+from session_exporter.quantities import parse_ranges
 
 DEFAULT_LISTEN_ADDRESS: Final = ":9897"
 # Wrong arguments, a wrong configuration, or something the start needs and cannot have.
 EXIT_UNUSABLE: Final = 2
+
+_SERVE_EXAMPLES: Final = """\b
+Examples:
+  session-exporter --config.file sessions.yml
+  session-exporter serve --config.file sessions.yml --source=stream --stream.partitions=0-7
+"""
 
 _TAIL_EXAMPLES: Final = """\b
 Examples:
@@ -84,8 +91,29 @@ _journal_directory = click.option(
 )
 
 
-@main.command()
+def _ranges(_context: click.Context, _option: click.Parameter, value: str | None) -> frozenset[int] | None:
+    try:
+        return None if value is None else parse_ranges(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r}: {error}") from error
+
+
+@main.command(epilog=_SERVE_EXAMPLES)
 @_config_file
+@click.option(
+    "--source",
+    type=click.Choice(["journal", "stream"]),
+    default="journal",
+    show_default=True,
+    help="What to count: what the workers of this host or pod write, or what the forwarders of many send to Redis.",
+)
+@click.option(
+    "--stream.partitions",
+    "partitions",
+    metavar="RANGES",
+    callback=_ranges,
+    help="With --source=stream: the partitions to count, such as 0-7,9 [default: all].",
+)
 @click.option(
     "--web.listen-address",
     "listen_addresses",
@@ -103,6 +131,8 @@ _journal_directory = click.option(
 def serve(
     *,
     config_file: Path | None,
+    source: Literal["journal", "stream"],
+    partitions: frozenset[int] | None,
     listen_addresses: tuple[str, ...],
     telemetry_path: str,
     enable_lifecycle: bool,
@@ -111,11 +141,26 @@ def serve(
     log_level: str,
     log_format: str,
 ) -> None:
-    """Run the sidecar (the default command)."""
+    """Run the sidecar (the default command).
+
+    With --source=stream it counts its share of what the forwarders of a whole fleet send (session-exporter forward):
+    exactly one process for each partition, each with its own state. The configuration needs stream.url (or
+    stream.url_file) and privacy.key_file, the same in the whole fleet.
+
+    Exit code 2 when something that is needed cannot be had, and when another process counts one of its partitions.
+    """
+    if source == "journal" and partitions is not None:
+        raise click.UsageError("--stream.partitions: expected only with --source=stream")
+    if source == "stream" and journal_directory is not None:
+        raise click.UsageError("--journal.directory: expected only with --source=journal; a stream is read from Redis")
     try:
         from session_exporter.sidecar import daemon, logs, state  # noqa: PLC0415 - an extra
+
+        if source == "stream":
+            import redis  # noqa: F401, PLC0415 - another
     except ImportError as error:
-        raise Unusable(f"{error.name} is missing; expected: pip install 'session-exporter[sidecar]'") from error
+        extras = "sidecar" if source == "journal" else "sidecar,redis"
+        raise Unusable(f"{error.name} is missing; expected: pip install 'session-exporter[{extras}]'") from error
 
     logs.configure(log_level, log_format)
     config = _loader(config_file)()
@@ -126,6 +171,8 @@ def serve(
         listen_addresses=list(listen_addresses),
         telemetry_path=telemetry_path,
         enable_lifecycle=enable_lifecycle,
+        source=source,
+        partitions=partitions,
     )
     asyncio.run(daemon.run(options, config))
 

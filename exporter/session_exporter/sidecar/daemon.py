@@ -11,17 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import re2  # noqa: F401 - without it, strangers who choose ids would choose how long an expression takes
 
 from session_exporter._version import __version__
 from session_exporter.config import Config
-from session_exporter.errors import SessionExporterError
+from session_exporter.errors import PartitionTaken, SessionExporterError
 from session_exporter.sidecar import alarms, incidents, lookups, summary, web
 from session_exporter.sidecar.engine import Engine
 from session_exporter.sidecar.heap import give_back_large_blocks
-from session_exporter.sidecar.intake import JournalIntake
+from session_exporter.sidecar.intake import Intake, JournalIntake
 from session_exporter.sidecar.snapshot import Snapshot
 from session_exporter.sidecar.workers import Reloads
 
@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 DRAIN_EVERY_S: Final = 0.5
 DRAIN_BUDGET_S: Final = 1.0
 RETRY_AFTER_S: Final = 2.0
+# How long a scrape waits for what has come through a stream, of which it need not show the last second.
+STREAM_WAIT_S: Final = 1.0
+SENDERS: Final = {"journal": "workers", "stream": "forwarders"}
 
 T = TypeVar("T")
 
@@ -47,6 +50,8 @@ class Options:
         listen_addresses: Such as `:9897` or `127.0.0.1:0`.
         telemetry_path: Where the metrics are.
         enable_lifecycle: Whether `/-/reload` and `/-/quit` may be asked for.
+        source: `stream` to count what forwarders send instead of what stands in the journal.
+        partitions: Of the stream; None for all.
     """
 
     load: Callable[[], Config]
@@ -55,22 +60,28 @@ class Options:
     listen_addresses: list[str]
     telemetry_path: str = "/metrics"
     enable_lifecycle: bool = False
+    source: Literal["journal", "stream"] = "journal"
+    partitions: frozenset[int] | None = None
 
 
 async def run(options: Options, config: Config) -> None:
-    """Run the sidecar until SIGTERM, SIGINT or `/-/quit`; then judge what waits, commit and return.
+    """Run the sidecar until SIGTERM, SIGINT or `/-/quit`; then commit and return.
+
+    What waits in a journal is judged before: nothing more comes. Of a stream it is left for the next start, since other
+    hosts go on.
 
     Args:
         options: What the command line says.
         config: The configuration, loaded already.
 
     Raises:
+        PartitionTaken: Another consumer counts a partition.
         SessionExporterError: Something that is needed cannot be had: a lock, a directory, an address.
     """
     give_back_large_blocks()
     reloads = Reloads(time.time())
     with ThreadPoolExecutor(1, "engine") as thread:
-        make = partial(Engine, config, JournalIntake(options.journal_directory), options.state_directory)
+        make = partial(Engine, config, _intake(options), options.state_directory)
         call = partial(make, reloads=reloads, on_incident=alarms.log)
         engine = await asyncio.get_running_loop().run_in_executor(thread, call)
         daemon = Daemon(options, engine, thread, reloads)
@@ -78,6 +89,14 @@ async def run(options: Options, config: Config) -> None:
             await daemon.run()
         finally:
             await daemon.in_thread(engine.close)
+
+
+def _intake(options: Options) -> Intake:
+    if options.source == "journal":
+        return JournalIntake(options.journal_directory)
+    from session_exporter.sidecar.stream_intake import StreamIntake  # noqa: PLC0415 - redis is an extra
+
+    return StreamIntake(options.partitions)
 
 
 class Daemon:
@@ -98,10 +117,16 @@ class Daemon:
         self._stop = asyncio.Event()
         self._turn = asyncio.Lock()
         self._reloading: asyncio.Task[None] | None = None
-        self._workers_seen = False
+        self._senders_seen = False
+        self._awaited: asyncio.Task[Snapshot | None] | None = None
+        self._taken: PartitionTaken | None = None
 
     async def run(self) -> None:
-        """Serve and drain until told to stop."""
+        """Serve and drain until told to stop.
+
+        Raises:
+            PartitionTaken: Another consumer counts from now on what was counted here.
+        """
         loop = asyncio.get_running_loop()
         app = web.build_app(
             self, telemetry_path=self._options.telemetry_path, enable_lifecycle=self._options.enable_lifecycle
@@ -113,13 +138,25 @@ class Daemon:
             self._announce(server.urls)
             await self._drain_until_stopped()
             logger.info("stopping", extra={"pid": os.getpid()})
+        if self._awaited is not None:
+            self._awaited.cancel()
+        if self._taken is not None:
+            raise self._taken
 
     # What the web interface asks.
 
     async def scrape(self, timeout_s: float) -> Snapshot | None:
-        """Drain, commit, and return the newest committed snapshot."""
-        async with self._turn:
-            return await self.in_thread(partial(self._engine.cycle, timeout_s))
+        """Drain, commit, and return the newest committed snapshot; nobody waits for a Redis that does not answer."""
+        if self._options.source == "journal":
+            return await self._cycle(timeout_s)
+        snapshot = self._engine.snapshot
+        if snapshot is not None and not snapshot.stream.up:
+            return snapshot
+        if self._awaited is None or self._awaited.done():
+            self._awaited = asyncio.create_task(self._cycle(timeout_s))
+            self._awaited.add_done_callback(_heard)
+            await asyncio.wait([self._awaited], timeout=STREAM_WAIT_S)
+        return self._awaited.result() if self._awaited.done() else self._engine.snapshot
 
     def committed(self) -> Snapshot | None:
         """Return the newest committed snapshot at once."""
@@ -163,8 +200,7 @@ class Daemon:
         """
         try:
             config = await asyncio.to_thread(self._options.load)
-            async with self._turn:
-                await self.in_thread(partial(self._engine.reload, config))
+            await self._in_turn(partial(self._engine.reload, config))
         except SessionExporterError as error:
             self._reloads.successful = False
             logger.error("reload failed, the previous configuration stays in force: %s", error)  # noqa: TRY400 - told whole
@@ -182,17 +218,31 @@ class Daemon:
 
     # The rest of its life.
 
+    async def _cycle(self, budget_s: float) -> Snapshot | None:
+        return await self._in_turn(partial(self._engine.cycle, budget_s))
+
+    async def _in_turn(self, call: Callable[[], T]) -> T:
+        async with self._turn:
+            try:
+                return await self.in_thread(call)
+            except PartitionTaken as error:
+                self._taken = error
+                self._stop.set()
+                raise
+
     async def _drain_until_stopped(self) -> None:
         failing = False
         while not self._stop.is_set():
             wait_s = DRAIN_EVERY_S
             try:
-                await self.scrape(DRAIN_BUDGET_S)
+                await self._cycle(DRAIN_BUDGET_S)
                 if await self.in_thread(self._engine.backlog):
                     wait_s = 0.0
                 if failing:
-                    logger.info("the journal is drained and committed again")
+                    logger.info("events are drained and committed again")
                 failing = False
+            except PartitionTaken:
+                continue
             except SessionExporterError as error:
                 if not failing:
                     logger.error("nothing is committed until this is mended: %s", error)  # noqa: TRY400 - told whole
@@ -200,25 +250,28 @@ class Daemon:
             except Exception:
                 logger.exception("nothing is committed: a defect of the sidecar; events are taken one by one now")
                 failing, wait_s = True, RETRY_AFTER_S
-            self._look_for_workers()
+            self._look_for_senders()
             try:
                 async with asyncio.timeout(wait_s):
                     await self._stop.wait()
             except TimeoutError:
                 continue
 
-    def _look_for_workers(self) -> None:
+    def _look_for_senders(self) -> None:
         snapshot = self._engine.snapshot
-        if snapshot is not None and snapshot.exporter.workers and not self._workers_seen:
-            self._workers_seen = True
-            logger.info("workers found", extra={"workers": snapshot.exporter.workers})
+        count = snapshot.exporter.workers or snapshot.stream.forwarders if snapshot is not None else 0
+        if count and not self._senders_seen:
+            self._senders_seen = True
+            logger.info("%s found", SENDERS[self._options.source], extra={SENDERS[self._options.source]: count})
 
     def _announce(self, urls: Iterable[str]) -> None:
         for url in urls:
             logger.info("listening", extra={"url": url, "version": __version__, "pid": os.getpid()})
+        place = {"journal": str(self._options.journal_directory)} if self._options.source == "journal" else {}
         logger.info(
-            "waiting for workers",
-            extra={"journal": str(self._options.journal_directory), "state": str(self._options.state_directory)},
+            "waiting for %s",
+            SENDERS[self._options.source],
+            extra={**place, "source": self._options.source, "state": str(self._options.state_directory)},
         )
 
     def _hang_up(self) -> None:
@@ -227,6 +280,12 @@ class Daemon:
     async def _reload_quietly(self) -> None:
         with contextlib.suppress(SessionExporterError):  # logged, and shown by a gauge
             await self.reload()
+
+
+def _heard(task: asyncio.Task[Snapshot | None]) -> None:
+    """What goes wrong in a scrape goes wrong in the next drain as well, which tells it."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _now_us() -> int:

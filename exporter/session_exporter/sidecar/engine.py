@@ -15,6 +15,7 @@ from session_exporter.core.incidents import Incident
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.totals import LedgerTotals
 from session_exporter.core.trail import Trail
+from session_exporter.errors import PartitionTaken, StreamRefused, StreamUnavailable
 from session_exporter.sidecar import alarms
 from session_exporter.sidecar.identity import open_ids
 from session_exporter.sidecar.intake import Intake
@@ -71,13 +72,14 @@ class Engine:
         self._committed: tuple[object, ...] = ()
         self._stale = True
         self._careful = False
+        self._is_ours = True
         intake.check(config)
         self._state = State(state_directory, config.limits)
         try:
             self._terms = self._terms_of(config)
             self._trail = Trail(self.names, config.limits)
-            intake.open(self._state, config, self._terms.identity)
             self._resumption = Resumption(self._state, intake, self._trail)
+            self._open()
             self._progress = self._resumption.nothing(self._terms)
             self._drains = self._progress.exporter.drains
         except BaseException:
@@ -93,7 +95,8 @@ class Engine:
     def close(self) -> None:
         """Judge what waits, unless more of its time may come from elsewhere; commit, and give the locks back."""
         try:
-            self.cycle(budget_s=float("inf") if self._intake.is_whole else 0.0, final=True)
+            if self._is_ours:
+                self.cycle(budget_s=float("inf") if self._intake.is_whole else 0.0, final=True)
         finally:
             self._intake.close()
             self._state.close()
@@ -109,6 +112,7 @@ class Engine:
             The newest committed snapshot.
 
         Raises:
+            PartitionTaken: Another consumer counts what was counted here; nothing is exposed any more.
             SessionExporterError: Nothing was committed; the next call starts again from the last commit.
         """
         begun_s = time.monotonic()
@@ -125,6 +129,8 @@ class Engine:
             self._commit(final=final)
         except Exception as error:
             self._stale = True
+            if isinstance(error, PartitionTaken):
+                self._is_ours, self.snapshot = False, None
             # What is not the fault of a disk or a lock lies in an event; the next time they are taken one by one.
             self._careful = not isinstance(error, SURROUNDINGS)
             raise
@@ -143,11 +149,19 @@ class Engine:
         """
         self._intake.check(config)
         self.cycle(budget_s=0.0)
-        self._terms = self._terms_of(config)
-        self._trail.go_under(self.names, config.limits)
-        self._state.limits = config.limits
+        before = self._terms
+        self._go_under(self._terms_of(config))
+        try:
+            self._go_on()
+        except StreamRefused:
+            self._go_under(before)
+            raise
+
+    def _go_under(self, terms: Terms) -> None:
+        self._terms = terms
+        self._trail.go_under(self.names, terms.config.limits)
+        self._state.limits = terms.config.limits
         self._stale = True
-        self._go_on()
 
     def backlog(self) -> bool:
         """Whether there was more to read than the last cycle had time for."""
@@ -212,6 +226,12 @@ class Engine:
         # A million objects that stay are not looked at again by the garbage collector.
         gc.collect()
         gc.freeze()
+
+    def _open(self) -> None:
+        try:
+            self._resumption.open(self._terms)
+        except StreamUnavailable as error:
+            logger.warning("nothing is exposed until the first commit: %s", error)
 
     def _terms_of(self, config: Config) -> Terms:
         return Terms(config, *open_ids(self._state, config, self._intake))

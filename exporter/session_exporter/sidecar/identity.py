@@ -60,7 +60,7 @@ def open_ids(state: State, config: Config, intake: "Intake") -> tuple[Identity, 
     privacy = config.privacy
     key = read_or_make_key(state.directory, privacy.key_file)
     ids = PLAIN_IDS if privacy.show_ids else check_value(key)
-    identity = identify(state, ids, intake.source, now_us=intake.now_us())
+    identity = identify(state, ids, intake.source(config), now_us=intake.now_us())
     return identity, intake.names(key, config)
 
 

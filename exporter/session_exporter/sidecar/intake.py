@@ -10,6 +10,7 @@ from session_exporter.core.events import FleetEvent, Writer
 from session_exporter.core.ledger import Ledger
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.scopes import ScopeRules
+from session_exporter.journal import Batch as JournalBatch
 from session_exporter.journal import Control, JournalReader
 from session_exporter.sidecar.identity import JournalMark
 from session_exporter.sidecar.positions import Positions
@@ -22,7 +23,7 @@ from session_exporter.sidecar.workers import absorb, hooks_of
 
 
 class Batch(Protocol):
-    """Events of one writer, in the order written, and how much of what was read could not be used."""
+    """Events of one writer, in the order written."""
 
     @property
     def events(self) -> Sequence[FleetEvent]:
@@ -35,10 +36,6 @@ class Batch(Protocol):
     @property
     def unknown(self) -> int:
         """Events of kinds that this version does not know."""
-
-    @property
-    def malformed(self) -> int:
-        """Events, or runs of bytes, that are damaged."""
 
 
 class Reader(Protocol):
@@ -68,12 +65,10 @@ class Intake(Protocol):
 
     Attributes:
         role: Whose metrics are shown.
-        source: What a state has to be of to be used with it; as `records.Identity.source`.
         is_whole: Whether nothing comes from elsewhere: when it is stopped, all that waits can be judged.
     """
 
     role: Role
-    source: str
     is_whole: bool
 
     @property
@@ -84,13 +79,20 @@ class Intake(Protocol):
     def reader(self) -> Reader:
         """What was opened last."""
 
+    @property
+    def place(self) -> str:
+        """Where the events come from, for people."""
+
+    def source(self, config: Config) -> str:
+        """What a state has to be of to be used with it; as `records.Identity.source`."""
+
     def check(self, config: Config) -> None:
         """Refuse a configuration under which it does not work; raises ConfigError."""
 
     def names(self, key: bytes, config: Config) -> Pseudonyms:
         """The digests of the ids that come from it."""
 
-    def ledger(self, rules: Mapping[str, ScopeRules], **arguments: Any) -> Ledger:
+    def ledger(self, config: Config, rules: Mapping[str, ScopeRules], **arguments: Any) -> Ledger:
         """An empty ledger for its events."""
 
     def open(self, state: State, config: Config, identity: Identity) -> None:
@@ -110,6 +112,9 @@ class Intake(Protocol):
 
     def count(self, exporter: ExporterState) -> None:
         """Add what was counted elsewhere than in the ledger since the last time; before each commit."""
+
+    def missing(self, batch: Any) -> Mapping[str, int]:
+        """Events that came with a batch and cannot be counted, by reason."""
 
     def positions(self) -> Positions:
         """How far was read, for a commit."""
@@ -140,7 +145,6 @@ class JournalIntake:
     """
 
     role: Role = "journal"
-    source = JOURNAL
     is_whole = True
     shows_time = True
 
@@ -152,6 +156,15 @@ class JournalIntake:
         self._controls: list[Control] = []
         self._last_words: list[str] = []
 
+    @property
+    def place(self) -> str:
+        """As of `Intake`."""
+        return str(self.directory)
+
+    def source(self, config: Config) -> str:  # noqa: ARG002 - of streams it says how many there are
+        """As of `Intake`."""
+        return JOURNAL
+
     def check(self, config: Config) -> None:
         """Every configuration will do."""
 
@@ -159,7 +172,7 @@ class JournalIntake:
         """As of `Intake`."""
         return Pseudonyms(key, show_ids=config.privacy.show_ids)
 
-    def ledger(self, rules: Mapping[str, ScopeRules], **arguments: Any) -> Ledger:
+    def ledger(self, config: Config, rules: Mapping[str, ScopeRules], **arguments: Any) -> Ledger:  # noqa: ARG002
         """As of `Intake`."""
         return Ledger(rules, **arguments)
 
@@ -193,9 +206,13 @@ class JournalIntake:
         """As of `Intake`: what workers count themselves."""
         self._controls = self.reader.controls()
         self._last_words = absorb(exporter, self._controls, self.reader.gone(list(exporter.writers)))
-        exporter.journal_directory = str(self.directory)
+        exporter.journal_directory = self.place
         exporter.workers = sum(control.alive for control in self._controls)
         exporter.hooks = [hooks_of(control) for control in self._controls if control.alive]
+
+    def missing(self, batch: JournalBatch) -> Mapping[str, int]:
+        """As of `Intake`: what is damaged, and what this version does not know."""
+        return {"unknown_kind": batch.unknown, "malformed": batch.malformed}
 
     def positions(self) -> Positions:
         """As of `Intake`."""

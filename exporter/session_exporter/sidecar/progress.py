@@ -9,6 +9,7 @@ from session_exporter.core.events import TIME_MAX_US
 from session_exporter.core.ledger import Ledger
 from session_exporter.errors import SessionExporterError
 from session_exporter.sidecar.records import ExporterState
+from session_exporter.sidecar.snapshot import UNKNOWN_KIND
 
 if TYPE_CHECKING:
     from session_exporter.sidecar.intake import Batch, Intake
@@ -93,7 +94,8 @@ class Progress:
             self.ledger.apply(batch.events, batch.writer)  # type: ignore[arg-type]  # the ledger is made for them
         else:
             self._take_carefully(batch)
-        self._count_unusable(batch.unknown, batch.malformed)
+        for reason, count in self._intake.missing(batch).items():
+            self._lose(reason, count)
 
     def judge(self, until_us: int) -> None:
         """Judge what waits for any time before."""
@@ -132,15 +134,14 @@ class Progress:
 
     def _pass_over(self, what: str) -> None:
         logger.error("passed over %s, which could not be taken in", what, exc_info=True)  # noqa: LOG014 - called in handlers
-        self._count_unusable(0, 1)
+        self._lose("malformed", 1)
 
     def _watermark_us(self) -> int:
         punctual_us = self._scanned_us - self._lateness_us
         behind_us = self._reader.behind_us()
         return min(punctual_us if behind_us is None else min(punctual_us, behind_us - DISORDER_US), self.until_us)
 
-    def _count_unusable(self, unknown: int, malformed: int) -> None:
-        lost = self.exporter.lost
-        for reason, count in (("unknown_kind", unknown), ("malformed", malformed)):
-            if count:
-                lost[f"{reason}/unknown"] = lost.get(f"{reason}/unknown", 0) + count
+    def _lose(self, reason: str, count: int) -> None:
+        if count:
+            name, lost = f"{reason}/{UNKNOWN_KIND}", self.exporter.lost
+            lost[name] = lost.get(name, 0) + count

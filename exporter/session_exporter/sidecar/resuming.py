@@ -43,6 +43,12 @@ class Resumption:
         self._state = state
         self._intake = intake
         self._trail = trail
+        self._is_open = False
+
+    def open(self, terms: Terms) -> None:
+        """Be ready to go on, which then needs no opening; raises as `Intake.open`."""
+        self._intake.open(self._state, terms.config, terms.identity)
+        self._is_open = True
 
     def nothing(self, terms: Terms) -> Progress:
         """Where an engine is that has not read anything, not even its state."""
@@ -58,7 +64,9 @@ class Resumption:
         Raises:
             SessionExporterError: The state cannot be read or written, or there is nothing to read from.
         """
-        self._intake.open(self._state, terms.config, terms.identity)
+        if not self._is_open:
+            self.open(terms)
+        self._is_open = False
         stored = self._state.identity()
         if stored is not None and stored.ids != terms.identity.ids:
             self._change_ids(terms)
@@ -82,6 +90,7 @@ class Resumption:
     def _empty_ledger(self, terms: Terms) -> Ledger:
         config = terms.config
         return self._intake.ledger(
+            config,
             config.scopes,
             names=terms.names,
             known=self._state,
@@ -104,4 +113,7 @@ class Resumption:
     def _learn(self, progress: Progress) -> None:
         self._intake.learn(progress)
         events = progress.start_counting(self._intake.now_us())
-        logger.warning(_STARTS_ANEW, extra={"source": self._intake.source, "events": events})
+        logger.warning(
+            _STARTS_ANEW,
+            extra={"source": self._intake.place, "events": events},
+        )

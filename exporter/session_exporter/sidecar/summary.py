@@ -224,11 +224,14 @@ def _scope(
 
 def _exporter(exporter: ExporterState, any_events: bool) -> dict[str, Any]:  # noqa: FBT001 - the only caller is above
     hint = ""
-    if not exporter.workers and not any_events:
+    if exporter.source and not any_events:
+        hint = f"nothing has come to {exporter.source}; expected session-exporter forward beside the application"
+    elif not exporter.workers and not any_events:
         hint = f"no worker writes to {exporter.journal_directory}; application and sidecar must use the same directory"
     return {
         "workers": exporter.workers,
         "journal_directory": exporter.journal_directory,
+        "source": exporter.source or exporter.journal_directory,
         "events_lost": sum(exporter.lost.values()),
         "last_commit_at": iso(exporter.committed_at_us),
         "hint": hint,
