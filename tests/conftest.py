@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -68,6 +69,15 @@ def redis(require_server: Callable[[str], str]) -> Iterator["RedisServer"]:
 
     with RedisServer(require_server("redis-server")) as server:
         yield server
+
+
+@pytest.fixture
+def own_redis(require_server: Callable[[str], str]) -> Iterator[Callable[..., "RedisServer"]]:
+    """Starts a Redis of a test's own, as the arguments of `RedisServer` say."""
+    from redis_server import RedisServer
+
+    with ExitStack() as stack:
+        yield lambda **more: stack.enter_context(RedisServer(require_server("redis-server"), **more))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,7 +1,6 @@
 """Fixtures of the forwarder's tests."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 
 import pytest
 from redis_server import RedisServer
@@ -13,13 +12,6 @@ def clean(redis: RedisServer) -> RedisServer:
     """The Redis that all tests share, empty."""
     redis.flush()
     return redis
-
-
-@pytest.fixture
-def own_redis(require_server: Callable[[str], str]) -> Iterator[Callable[..., RedisServer]]:
-    """Start a Redis of this test's own."""
-    with ExitStack() as stack:
-        yield lambda **more: stack.enter_context(RedisServer(require_server("redis-server"), **more))
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ def test_everything_arrives_once_and_in_order(station, consumer):
     assert [len(entry.events) for entry in consumer.entries[keys.SHARED]] == [5]
 
 
+@pytest.mark.slow
 def test_entries_are_cut_between_frames(station, consumer):
     site = "x" * 200
     station.tell(3000, users=1, kind=wire.LookedUp, sites=(site,) * 4)
@@ -103,6 +104,7 @@ def test_without_room_what_was_sent_is_given_up_and_counted(tmp_path, clean, con
             assert consumer.of(station, worker) == told
 
 
+@pytest.mark.slow
 def test_the_newest_entries_are_kept_when_streams_get_too_long(tmp_path, clean, consumer):
     with Station(tmp_path, clean, max_entries=1) as station:
         for _ in range(300):
@@ -132,6 +134,7 @@ def test_a_forwarder_says_how_far_it_is(station, consumer):
     assert consumer.presences() == {}
 
 
+@pytest.mark.slow
 def test_what_is_still_to_come_is_said_in_every_entry(station, consumer):
     station.tell(40_000)
     station.cycle()
