@@ -17,7 +17,8 @@ class Clocks:
         self.ahead_us = ahead_us
         self.trips = [(0, 0)]
         self._asked = 0
-        self.clock = ServerClock(self._ask, lambda: self.own_us * 1000)
+        self.monotonic_s = 0.0
+        self.clock = ServerClock(self._ask, lambda: self.own_us * 1000, lambda: self.monotonic_s)
 
     def _ask(self):
         there_us, back_us = self.trips[self._asked % len(self.trips)]
@@ -86,6 +87,19 @@ def test_a_clock_that_is_set_while_it_is_read_is_not_believed():
     clocks.trips = [(3_600_000_000, -10), (20, 20), (-3_600_000_000, 0), (20, 30), (30, 20)]
     assert not clocks.clock.measure()
     assert clocks.clock.skew_us == 0
+
+
+def test_a_clock_that_is_set_is_noticed_until_it_is_measured():
+    clocks = Clocks(0)
+    clocks.clock.measure()
+    for _ in range(100):
+        clocks.own_us += 1_000_000
+        clocks.monotonic_s += 1.0
+        assert not clocks.clock.was_set()
+    clocks.own_us -= 200_000
+    assert clocks.clock.was_set()
+    clocks.clock.measure()
+    assert not clocks.clock.was_set()
 
 
 def test_before_the_first_measurement_both_are_one():

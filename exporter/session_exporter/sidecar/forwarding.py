@@ -143,7 +143,7 @@ class Forwarding:
     async def _forward(self, budget_s: float) -> float:
         """Work for a while; returns how long to wait before the next time."""
         try:
-            snapshot = await self.in_thread(partial(self._pod.cycle, budget_s))
+            await self.in_thread(partial(self._pod.cycle, budget_s))
         except SessionExporterError as error:
             if not self._failing:
                 logger.error("nothing is forwarded until this is mended: %s", error)  # noqa: TRY400 - told whole
@@ -153,7 +153,7 @@ class Forwarding:
             logger.exception("nothing is forwarded: a defect of the forwarder")
             return RETRY_AFTER_S
         self._failing = False
-        return FORWARD_EVERY_S if self._pod.is_drained or not snapshot.forward.up else 0.0
+        return 0.0 if self._pod.has_more else FORWARD_EVERY_S
 
     async def _drain(self) -> None:
         until_s = time.monotonic() + self._options.drain_s

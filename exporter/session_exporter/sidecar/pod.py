@@ -41,7 +41,6 @@ class Pod:
 
     Attributes:
         snapshot: What the last cycle left; None before the first one.
-        is_drained: Whether the last cycle has sent all that was there when it began.
 
     Raises:
         ConfigError: There is no URL, or no key that others share; or ids are to be shown.
@@ -81,6 +80,11 @@ class Pod:
     def is_drained(self) -> bool:
         """Whether the last cycle has sent all that was there when it began."""
         return self._forwarder.is_drained
+
+    @property
+    def has_more(self) -> bool:
+        """Whether it had more to send than there was time for."""
+        return self._forwarder.has_more
 
     def workers(self) -> int:
         """The workers that are still alive."""

@@ -1,5 +1,6 @@
 """Redis' clock, as seen from a host whose own may differ."""
 
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -14,6 +15,7 @@ class ServerClock:
     Args:
         time_us: Asks Redis; microseconds since the epoch; may raise.
         clock_ns: This host's clock; nanoseconds since the epoch.
+        monotonic_s: A clock of this host that is never set, seconds.
 
     Attributes:
         skew_us: Redis' clock minus this host's, as measured last; 0 before.
@@ -21,11 +23,18 @@ class ServerClock:
             it by more than `TOLERATED_US`, and is 0 as long as the clocks agree that far.
     """
 
-    def __init__(self, time_us: Callable[[], int], clock_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        time_us: Callable[[], int],
+        clock_ns: Callable[[], int],
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.skew_us = 0
         self.correction_us = 0
         self._time_us = time_us
         self._clock_ns = clock_ns
+        self._monotonic_s = monotonic_s
+        self._begin_us = self._epoch_us()
 
     def now_us(self) -> int:
         """What Redis' clock shows now, as far as is known."""
@@ -35,9 +44,18 @@ class ServerClock:
         """What this host's clock shows now."""
         return self._clock_ns() // 1000
 
+    def was_set(self) -> bool:
+        """Whether this host's clock was set since it was measured."""
+        return abs(self._epoch_us() - self._begin_us) > TOLERATED_US
+
+    def _epoch_us(self) -> int:
+        """What this host's clock showed when its other one began."""
+        return self.own_us() - round(self._monotonic_s() * 1_000_000)
+
     def measure(self, samples: int = SAMPLES) -> bool:
         """Measure anew, by the quickest of some questions; whether the correction has changed."""
         trip_us, self.skew_us = min(self._sample() for _ in range(samples))
+        self._begin_us = self._epoch_us()
         # Redis looked at its clock somewhere on the way there and back.
         allowed_us = TOLERATED_US + trip_us // 2
         if abs(self.skew_us - self.correction_us) <= allowed_us:

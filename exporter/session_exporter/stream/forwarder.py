@@ -18,11 +18,11 @@ from session_exporter.config import Config
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.errors import StreamError, StreamRefused
 from session_exporter.journal import JournalReader, Mark
-from session_exporter.stream import keys
 from session_exporter.stream.backoff import Backoff
 from session_exporter.stream.clock import ServerClock
 from session_exporter.stream.collecting import Collected, Collector, Tallies
 from session_exporter.stream.entries import Layout
+from session_exporter.stream.fitness import require_streams, warn_of_eviction
 from session_exporter.stream.presence import Announcement
 from session_exporter.stream.releasing import Keeper
 from session_exporter.stream.routing import Router
@@ -33,7 +33,11 @@ from session_exporter.stream.server import StreamServer
 DISORDER_US: Final = 20_000
 # How often consumers are asked what they have committed, and told that we are here.
 LOOK_EVERY_S: Final = 1.0
-MEASURE_EVERY_S: Final = 10.0
+# While a segment is written to, it stays anyway.
+ASK_ALL_EVERY_S: Final = 10.0
+MEASURE_EVERY_S: Final = 5.0
+# For so long after the journal was looked at, that it was sent in full is still worth saying.
+FRESH_US: Final = 250_000
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +64,7 @@ class Forwarder:
         tallies: What was counted.
         up: Whether Redis is connected, and took what was sent last.
         is_drained: Whether the last cycle has sent all that was there when it began.
+        has_more: Whether it had more to send than there was time for.
     """
 
     def __init__(
@@ -79,9 +84,9 @@ class Forwarder:
     ) -> None:
         self.id = secrets.token_hex(8)
         self.up = False
-        self.is_drained = False
+        self.is_drained = self.has_more = False
         self.tallies = tallies or Tallies()
-        self.clock = ServerClock(server.time_us, clock_ns)
+        self.clock = ServerClock(server.time_us, clock_ns, monotonic_s)
         self._journal = journal
         self._server = server
         self._layout = layout
@@ -93,7 +98,7 @@ class Forwarder:
         self._waiting: tuple[Collected, Round] | None = None
         self._is_connected = False
         self._failing = ""
-        self._look_at_s = self._measure_at_s = float("-inf")
+        self._look_at_s = self._ask_all_at_s = self._measure_at_s = float("-inf")
         self._scanned_us = 0
         self._sent_until_us = 0
 
@@ -127,7 +132,7 @@ class Forwarder:
         Whatever Redis does raises nothing: it is counted, logged once, and tried again.
         """
         until_s = self._monotonic_s() + budget_s
-        self.is_drained = False
+        self.is_drained = self.has_more = False
         if not self._is_connected and self._backoff.is_time():
             self._try(self._connect)
         mark = self._scan()
@@ -155,7 +160,8 @@ class Forwarder:
     def _connect(self) -> None:
         self._server.connect()
         self._server.agree(self._layout)
-        self._require_streams()
+        require_streams(self._server, self._layout.partitions)
+        warn_of_eviction(self._server)
         self._measure()
         self._collector.start_over()
         self._scan()
@@ -165,19 +171,6 @@ class Forwarder:
         self._look_at_s = self._monotonic_s() + LOOK_EVERY_S
         self._send_nothing()
         logger.info("connected", extra={"redis": self._server.address, "forwarder": self.id})
-
-    def _require_streams(self) -> None:
-        """What is no stream would refuse its part of every round, and let the others through again and again."""
-        names = [keys.stream(stream) for stream in (*range(self._layout.partitions), keys.SHARED)]
-        with self._server.speaking() as client:
-            pipeline = client.pipeline(transaction=False)
-            for name in names:
-                pipeline.type(name)
-            kinds = pipeline.execute()
-        for name, kind in zip(names, kinds, strict=True):
-            if kind not in {b"stream", b"none"}:
-                found = f"{name} is a {kind.decode()}; expected a stream, or nothing"
-                raise StreamRefused(f"Redis at {self._server.address}: {found}")
 
     def _measure(self) -> None:
         if self.clock.measure():
@@ -224,7 +217,10 @@ class Forwarder:
             return self._monotonic_s() >= until_s
 
         while self._backoff.is_time() and self._send_round(is_over):
-            if self._journal.passed(mark) or is_over():
+            if self._journal.passed(mark):
+                break
+            if is_over():
+                self.has_more = True
                 break
         if self._waiting is None:
             self.is_drained = self._journal.passed(mark)
@@ -257,7 +253,8 @@ class Forwarder:
 
     def _times(self) -> Times:
         complete_us = self._complete_us() + self.clock.correction_us
-        behind_us = 0 if self._journal.behind_us() is None else max(complete_us, 1)
+        is_fresh = self.clock.own_us() - self._scanned_us < FRESH_US
+        behind_us = 0 if is_fresh and self._journal.behind_us() is None else max(complete_us, 1)
         return Times(self.clock.now_us(), behind_us, complete_us)
 
     def _look(self) -> None:
@@ -266,13 +263,16 @@ class Forwarder:
         if now_s < self._look_at_s:
             return
         self._look_at_s = now_s + LOOK_EVERY_S
-        self._keeper.look()
+        self._sender.require_announced()
+        self._keeper.look(everything=now_s >= self._ask_all_at_s)
+        if now_s >= self._ask_all_at_s:
+            self._ask_all_at_s = now_s + ASK_ALL_EVERY_S
         held = self._waiting[0].keys if self._waiting else set()
         self.tallies.released_early += self._keeper.release(held)
         kept = {segment.key for segment in self._journal.retained()}
         self._collector.forget_others(kept)
         self._sender.forget_others({writer for writer, _ in kept})
-        if now_s >= self._measure_at_s:
+        if now_s >= self._measure_at_s or self.clock.was_set():
             self._measure()
         if self._waiting is None:
             self._send_nothing()

@@ -27,6 +27,10 @@ class Announcement:
         if self._predecessor:
             pipeline.hdel(keys.FORWARDERS, self._predecessor)
 
+    def is_there(self, client: Any) -> bool:
+        """Whether it still stands there."""
+        return bool(client.hexists(keys.FORWARDERS, self.forwarder))
+
     def remove(self, client: Any) -> None:
         """Say nothing any more."""
         client.hdel(keys.FORWARDERS, self.forwarder)

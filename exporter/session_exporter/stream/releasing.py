@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from session_exporter.config import JournalSettings
-from session_exporter.errors import StreamUnavailable
 from session_exporter.journal import JournalReader
 from session_exporter.stream import keys
 from session_exporter.stream.retention import Retention, Room, SegmentKey, read_positions
@@ -42,17 +41,18 @@ class Keeper:
         writers = {segment.key[0] for segment in self._journal.retained()}
         self._ask(dict.fromkeys((*range(self._partitions), keys.SHARED), writers))
 
-    def look(self) -> None:
+    def look(self, *, everything: bool) -> None:
         """Ask what of that which was sent has been committed since.
 
+        Args:
+            everything: Also of segments that are still written to, and stay anyway.
+
         Raises:
-            StreamUnavailable: Redis does not answer, or has forgotten all it knew.
+            StreamUnavailable: Redis does not answer.
             StreamRefused: It does not let us ask.
         """
-        with self._server.speaking() as client:
-            if not client.exists(keys.LAYOUT):
-                raise StreamUnavailable(f"Redis at {self._server.address}: its data was deleted")
-        self._ask(self._retention.uncovered())
+        kept = {each.key for each in self._journal.retained() if each.is_over or everything}
+        self._ask(self._retention.uncovered(kept))
 
     def _ask(self, writers: dict[int, set[str]]) -> None:
         with self._server.speaking() as client:

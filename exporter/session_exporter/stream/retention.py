@@ -58,10 +58,10 @@ class Retention:
         committed = self.committed_of(key)
         return [stream for stream, end in self._sent.get(key, {}).items() if committed.get(stream, 0) < end]
 
-    def uncovered(self) -> dict[int, set[str]]:
-        """By stream, the writers of whom something is not committed yet."""
+    def uncovered(self, segments: Collection[SegmentKey]) -> dict[int, set[str]]:
+        """By stream, the writers of whom something in one of these segments is not committed yet."""
         found: dict[int, set[str]] = {}
-        for key in self._sent:
+        for key in segments:
             for stream in self._uncovered(key):
                 found.setdefault(stream, set()).add(key[0])
         return found

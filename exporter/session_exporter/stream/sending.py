@@ -125,6 +125,17 @@ class Sender:
             raise StreamUnavailable(f"Redis at {self._server.address}: a stream was deleted")
         self._made.update(stream for stream, _ in packed.payloads)
 
+    def require_announced(self) -> None:
+        """Make sure that what was said of us is still there: nobody deletes it but who deletes everything.
+
+        Raises:
+            StreamUnavailable: It is not, or as `StreamServer.speaking`.
+            StreamRefused: It may not be asked for.
+        """
+        with self._server.speaking() as client:
+            if not self._announcement.is_there(client):
+                raise StreamUnavailable(f"Redis at {self._server.address}: its data was deleted")
+
     def take_leave(self) -> None:
         """Say nothing of us any more; raises as `StreamServer.speaking`."""
         with self._server.speaking() as client:
