@@ -79,7 +79,7 @@ def forward(
 
     logs.configure(log_level, log_format)
     config = load(config_file)
-    options = forwarding.Options(
+    options = forwarding.ForwardOptions(
         load=lambda: load(config_file),
         journal_directory=find_directory(journal_directory, configured=config.journal.directory),
         state_directory=(state_directory or config.state.directory or state.default_directory()).absolute(),

@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ForwardOptions:
     """What the command line says.
 
     Attributes:
@@ -61,7 +61,7 @@ class Options:
     drain_s: float = DRAIN_S
 
 
-async def run(options: Options, config: Config) -> None:
+async def run(options: ForwardOptions, config: Config) -> None:
     """Forward until SIGTERM or SIGINT; then send what is left and return.
 
     Args:
@@ -96,7 +96,7 @@ class Forwarding:
         all_sent: Whether everything was sent when it was told to stop.
     """
 
-    def __init__(self, options: Options, pod: Pod, thread: ThreadPoolExecutor, reloads: Reloads) -> None:
+    def __init__(self, options: ForwardOptions, pod: Pod, thread: ThreadPoolExecutor, reloads: Reloads) -> None:
         self.all_sent = False
         self._options = options
         self._pod = pod

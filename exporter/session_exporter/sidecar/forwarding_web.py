@@ -25,7 +25,7 @@ def build_app(service: Scraped, *, telemetry_path: str = "/metrics") -> web.Appl
     """
     check_telemetry_path(telemetry_path)
     app = bare_app()
-    endpoints = _Endpoints(service, telemetry_path)
+    endpoints = _ForwarderEndpoints(service, telemetry_path)
     app.on_cleanup.append(endpoints.close)
     handlers = {"/": endpoints.page, "/-/healthy": endpoints.healthy, "/-/ready": endpoints.ready}
     for path, handler in {**handlers, telemetry_path: endpoints.metrics}.items():
@@ -33,7 +33,7 @@ def build_app(service: Scraped, *, telemetry_path: str = "/metrics") -> web.Appl
     return app
 
 
-class _Endpoints:
+class _ForwarderEndpoints:
     """One method per endpoint."""
 
     def __init__(self, service: Scraped, telemetry_path: str) -> None:
