@@ -1,6 +1,6 @@
 """What is left in Redis of whoever owned partitions before: how far that one had committed them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,24 +36,32 @@ def find_predecessor(server: StreamServer, share: Share, state_id: str) -> Prede
     Raises:
         StreamError: Redis is not there, or refuses.
     """
-    names: dict[int, str] = {}
-    applied: dict[int, StreamId] = {}
+    owners = {
+        partition: status
+        for partition, status in _statuses(server, sorted(share.owned)).items()
+        if status.get(b"state", state_id.encode()) != state_id.encode()
+    }
+    if not owners:
+        return None
+    names = {partition: status.get(b"name", b"").decode(errors="replace") for partition, status in owners.items()}
+    applied = {partition: id_of(status.get(b"position")) for partition, status in owners.items()}
+    applied[keys.SHARED] = min(id_of(status.get(b"shared-position")) for status in owners.values())
     positions: dict[Place, Position] = {}
     with server.speaking() as client:
-        for partition in sorted(share.owned):
-            status: dict[bytes, bytes] = client.hgetall(keys.status(partition))
-            if status.get(b"state", state_id.encode()) == state_id.encode():
-                continue
-            names[partition] = status.get(b"name", b"").decode(errors="replace")
-            applied[partition] = id_of(status.get(b"position"))
-            shared = id_of(status.get(b"shared-position"))
-            applied[keys.SHARED] = min(applied.get(keys.SHARED, shared), shared)
+        for partition in owners:
             for writer, position in _positions(client, keys.committed(partition)).items():
                 positions[partition, writer] = position
             for writer, position in _positions(client, keys.shared_committed(partition)).items():
-                before = positions.get((keys.SHARED, writer), position)
-                positions[keys.SHARED, writer] = min(before, position)
-    return Predecessor(names, positions, applied) if names else None
+                positions[keys.SHARED, writer] = min(positions.get((keys.SHARED, writer), position), position)
+    return Predecessor(names, positions, applied)
+
+
+def _statuses(server: StreamServer, partitions: Sequence[int]) -> dict[int, dict[bytes, bytes]]:
+    with server.speaking() as client:
+        pipeline = client.pipeline(transaction=False)
+        for partition in partitions:
+            pipeline.hgetall(keys.status(partition))
+        return dict(zip(partitions, pipeline.execute(), strict=True))
 
 
 def _positions(client: Any, name: str) -> dict[str, Position]:

@@ -9,7 +9,6 @@ from session_exporter.stream import keys
 from session_exporter.stream.server import StreamServer
 
 LEASE_MS: Final = 10_000
-# A consumer that commits a long backlog is not back for seconds.
 RENEWALS: Final = 3
 _POLL_S: Final = 0.1
 _OURS: Final = b"ours"
@@ -81,8 +80,14 @@ class Lease:
         """Whether it is time to renew."""
         return time.monotonic() >= self._renew_at_s
 
+    def expire(self) -> None:
+        """Note that it is time to renew."""
+        self._renew_at_s = 0.0
+
     def keep(self) -> bool:
-        """Renew all; whether any had to be taken anew, since it had run out or Redis had forgotten it.
+        """Renew all; whether another consumer held one meanwhile, or Redis has forgotten who did.
+
+        One that has just run out is taken again: a consumer that commits a long backlog may come too late.
 
         Raises:
             PartitionTaken: Another consumer has taken one meanwhile.
@@ -91,7 +96,10 @@ class Lease:
         before = dict(self.tokens)
         for partition, (token, _) in self._ask().items():
             raise self._refusal(partition, token)
-        return self.tokens != before
+        return any(
+            _fence(token) not in {_fence(before.get(at, "")) + told for told in (0, 1)}
+            for at, token in self.tokens.items()
+        )
 
     def give_up(self) -> None:
         """Let others have what we hold; raises as `StreamServer.speaking` does."""
@@ -133,3 +141,8 @@ def refusal(address: str, partition: int, token: str, ours: str) -> str:
         f"Redis at {address}: partition {partition} is owned by {name} (state {state_id}), "
         f"so not by {ours}; expected one consumer for each partition"
     )
+
+
+def _fence(token: str) -> int:
+    fence = token.partition(":")[0]
+    return int(fence) if fence.isdigit() else -1

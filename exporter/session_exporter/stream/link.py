@@ -78,9 +78,14 @@ class Link:
         self._server.connect()
         if self._layout is not None:
             self._server.agree(self._layout)
+        self.up = True
+
+    def succeed(self) -> None:
+        """Note that Redis did what it was asked: a connection alone says little."""
         if self._is_failing:
             logger.info("Redis is there again", extra={"redis": self._server.address})
-        self.up, self._is_failing = True, False
+        self._is_failing = False
+        self._backoff.succeed()
 
     @contextmanager
     def kept(self) -> Iterator[None]:

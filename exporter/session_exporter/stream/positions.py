@@ -140,7 +140,7 @@ class Progress:
     def silent(self, now_us: int) -> tuple[Place, ...]:
         """Of whom nothing was heard for so long that they can be forgotten."""
         oldest_us = now_us - FORGOTTEN_AFTER_US
-        return tuple(place for place, kept in self.committed.items() if 0 < kept.seen_us < oldest_us)
+        return tuple(place for place in self.committed if 0 < self._current[place].seen_us < oldest_us)
 
     def settle(self, positions: StreamPositions) -> None:
         """Note that these are committed."""

@@ -2,19 +2,18 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from session_exporter.config import StreamSettings
 from session_exporter.core.shares import Share
 from session_exporter.errors import PartitionTaken, StreamError
-from session_exporter.journal.control import Control
 from session_exporter.stream import keys
 from session_exporter.stream.adopting import Predecessor, find_predecessor, left_of
 from session_exporter.stream.clock import ServerClock
 from session_exporter.stream.entries import Layout
-from session_exporter.stream.holds import SILENT_US
+from session_exporter.stream.horizon import Horizon
 from session_exporter.stream.lease import LEASE_MS, Lease
 from session_exporter.stream.link import Link
 from session_exporter.stream.positions import Place, StreamPositions
@@ -26,8 +25,6 @@ from session_exporter.stream.taking import StreamBatch, Taking
 
 logger = logging.getLogger(__name__)
 
-# Who is caught up has sent an event so long after it happened, at the latest.
-ON_THE_WAY_US: Final = 2_000_000
 _MEASURE_EVERY_S: Final = 10.0
 _FORGET_EVERY_US: Final = 3_600_000_000
 
@@ -70,32 +67,35 @@ class StreamReader:
         lease_ms: int = LEASE_MS,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.clock = ServerClock(server.time_us, clock_ns)
+        self.clock = ServerClock(server.time_us, clock_ns, time.monotonic)
         self._server = server
         self._share = share
         self._state_id = state_id
         self._is_new = not positions
-        self._taking = Taking(positions, settings.patience_us)
+        self._horizon = Horizon(settings.patience_us)
+        self._taking = Taking(positions, self._horizon.holds)
         self._streams = (*sorted(share.owned), keys.SHARED)
         self._link = Link(server, layout)
         self._lease = Lease(server, share.owned, state_id=state_id, name=name, lease_ms=lease_ms)
         self._publisher = Publisher(server, settings, share, self._lease, state_id=state_id, name=name)
-        self._roster = Roster()
         self._predecessor: Predecessor | None = None
         self._taken: PartitionTaken | None = None
         self._measure_at_s = 0.0
         self._forget_at_us = 0
-        # Up to when all that was sent has been returned, by Redis' clock.
-        self._through_us = self._marked_us = 0
-        self._is_settled = False
+        self._marked_us = 0
+        # When Redis was there last.
+        self._there_us = self.clock.now_us()
         self._readings = 0
         self._reading = Reading(server, self._streams)
 
     def _begin_anew(self) -> None:
-        """Read the streams from their beginning."""
+        """Read the streams from their beginning, without what another state has counted meanwhile, if one has."""
+        self._predecessor = find_predecessor(self._server, self._share, self._state_id) or self._predecessor
+        if self._predecessor is not None:
+            self._adopt(self._predecessor)
         self._readings += 1
         self._reading = Reading(self._server, self._streams)
-        self._taking.holds.reconnect()
+        self._horizon.holds.reconnect()
         self._publisher.forget_applied()
         self._publisher.say(self._taking.progress.committed)
 
@@ -113,14 +113,11 @@ class StreamReader:
             self._link.start()
             self._lease.take()
             self.clock.measure()
-            self._predecessor = find_predecessor(self._server, self._share, self._state_id)
+            self._begin_anew()
         except StreamError:
             self.close()
             raise
-        if self._predecessor is not None:
-            self._adopt(self._predecessor)
         self._taken = None
-        self._begin_anew()
 
     def _adopt(self, predecessor: Predecessor) -> None:
         now_us = self.clock.now_us()
@@ -158,10 +155,6 @@ class StreamReader:
         """Whether Redis is connected and does what it is asked, and all partitions are ours."""
         return self._link.up
 
-    def scan(self) -> None:
-        """As `mark`."""
-        self.mark()
-
     def mark(self) -> int:
         """Find out what is in the streams at this moment, and remember when that was; microseconds, Redis' clock.
 
@@ -176,35 +169,31 @@ class StreamReader:
                 self._begin_anew()
             if self._link.up:
                 self._keep_up()
+                self._measure()
                 if self._reading.is_empty:
-                    self._look(self._roster if self._roster.is_due else None)
+                    self._look(self._horizon.roster if self._horizon.roster.is_due else None)
                     self._marked_us = self._reading.looked_us
                 else:
                     # What was read is returned first.
                     self._marked_us = self._server.time_us()
+                self._link.succeed()
         return self._marked_us
 
-    def _keep_up(self) -> None:
-        if time.monotonic() >= self._measure_at_s:
+    def _measure(self) -> None:
+        if time.monotonic() >= self._measure_at_s or self.clock.was_set():
             self.clock.measure()
             self._measure_at_s = time.monotonic() + _MEASURE_EVERY_S
-        if self._lease.is_due:
-            is_forgotten = self._lease.keep()
-            if self._reading.is_behind_end() or is_forgotten:
-                logger.warning("the streams are read from their beginning: Redis has forgotten some of them")
-                self._begin_anew()
+
+    def _keep_up(self) -> None:
+        """Renew the leases when it is time; raises PartitionTaken when that is too late."""
+        if self._lease.is_due and (self._lease.keep() or self._reading.is_behind_end()):
+            logger.warning("the streams are read from their beginning: they are not what they were")
+            self._begin_anew()
 
     def _look(self, roster: Roster | None = None) -> None:
-        reading = self._reading
-        self._is_settled = False
-        reading.look(roster)
-        if not reading.is_drained:
-            # Who has said nothing since has not been heard of in what is still to be read either.
-            since_us = min(self._through_us, reading.looked_us - SILENT_US)
-            presences = self._roster.presences
-            self._taking.holds.see(
-                {name: each for name, each in presences.items() if each.at_us < since_us}, all_of_them=False
-            )
+        self._reading.look(roster)
+        self._there_us = self._reading.looked_us
+        self._horizon.looked(self._reading)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -221,34 +210,26 @@ class StreamReader:
         Returns:
             What was read, one event at least; None when everything that the last `mark` saw has been returned.
         """
-        reading = self._reading
         while True:
+            reading = self._reading
             while (found := reading.next()) is not None:
-                self._pass_time(reading.reached_us)
+                self._horizon.reach(reading.reached_us)
                 batch = self._taking.take(*found)
                 if batch is not None:
                     return batch
-            if reading.is_drained and not self._is_settled:
-                self._settle()
-            if not self._link.up or reading.has_passed(self._marked_us):
-                return None
-            with self._guarded():
-                self._look()
             if reading.is_drained:
-                self._settle()
+                self._horizon.settle(reading)
+            if not self._link.up or reading.has_passed(self._marked_us) or not self._look_on():
                 return None
 
-    def _pass_time(self, until_us: int) -> None:
-        if until_us != self._through_us:
-            self._through_us = until_us
-            self._taking.holds.pass_time(until_us)
-
-    def _settle(self) -> None:
-        """Note that all that was there when it was looked last has been returned."""
-        self._is_settled = True
-        self._pass_time(self._reading.looked_us)
-        self._taking.holds.conclude()
-        self._taking.holds.see(self._roster.presences)
+    def _look_on(self) -> bool:
+        """Read on; whether there was anything."""
+        with suppress(PartitionTaken), self._guarded():
+            self._keep_up()
+            self._look()
+        if self._reading.is_drained:
+            self._horizon.settle(self._reading)
+        return not self._reading.is_drained
 
     def passed(self, mark: int) -> bool:
         """Whether everything that was in the streams at the mark has been returned, or Redis is away."""
@@ -263,11 +244,7 @@ class StreamReader:
 
         Verdicts must not pass it. It says nothing of whether there is more to read: that is `has_more`.
         """
-        held_us = self._taking.holds.from_us()
-        if self._link.up and self._reading.is_drained:
-            return held_us
-        reached_us = max(self._through_us - ON_THE_WAY_US, 0)
-        return reached_us if held_us is None else min(held_us, reached_us)
+        return self._horizon.from_us(is_drained=self._link.up and self._reading.is_drained)
 
     # Committing.
 
@@ -296,11 +273,12 @@ class StreamReader:
         if not self._link.up:
             return
         with self._guarded():
+            self._keep_up()
             now_us = self.clock.now_us()
-            if not self._publisher.publish(now_us) and self._lease.keep():
-                self._begin_anew()
+            if not self._publisher.publish(now_us):
+                self._lease.expire()
             if 0 in self._share.owned:
-                self._roster.sweep(self._server)
+                self._horizon.roster.sweep(self._server)
 
     # What else there is to know.
 
@@ -321,30 +299,14 @@ class StreamReader:
         """
         now_us = self.clock.now_us()
         if not self._link.up:
-            return dict.fromkeys(self._streams, max(now_us - self._reading.looked_us, 0) / 1e6)
+            return dict.fromkeys(self._streams, max(now_us - self._there_us, 0) / 1e6)
         oldest = self._reading.oldest_us()
         return {stream: max(now_us - oldest.get(stream, now_us), 0) / 1e6 for stream in self._streams}
 
     def forwarders(self) -> int:
         """Forwarders that are known to be running."""
-        return self._roster.running
+        return self._horizon.roster.running
 
     def held_s(self) -> float:
         """For how long verdicts have been waiting for forwarders that are silent, seconds; 0 when for none."""
-        return self._taking.holds.held_us() / 1e6
-
-    def controls(self) -> list[Control]:
-        """Nothing: what workers say of themselves their forwarder shows."""
-        return []
-
-    def gone(self, writer_ids: Iterable[str]) -> list[str]:  # noqa: ARG002 - as of a `JournalReader`
-        """Nobody."""
-        return []
-
-    def retire(self, writer_ids: Iterable[str]) -> list[str]:  # noqa: ARG002 - as of a `JournalReader`
-        """Nobody."""
-        return []
-
-    def size_bytes(self) -> int:
-        """0: what Redis holds is not ours."""
-        return 0
+        return self._horizon.holds.held_us() / 1e6

@@ -114,7 +114,7 @@ class Reading:
             oldest.setdefault(each.stream, each.ms * 1000)
         for stream in self._merger.cursors:
             ms = self._merger.oldest_ms(stream)
-            if ms is not None:
+            if ms:
                 oldest.setdefault(stream, ms * 1000)
         return oldest
 

@@ -37,18 +37,17 @@ class Taking:
 
     Args:
         positions: What was committed: by stream and writer, the `Position` or at least its segment and offset.
-        patience_us: For how long verdicts wait for a silent forwarder.
+        holds: Told what entries say of those who sent them.
 
     Attributes:
         progress: How far it has come.
-        holds: Whom verdicts wait for.
         redelivered: Events that arrived again.
         skipped: Entries that are none, by reason.
     """
 
-    def __init__(self, positions: Mapping[Place, tuple[Any, ...]], patience_us: int) -> None:
+    def __init__(self, positions: Mapping[Place, tuple[Any, ...]], holds: Holds) -> None:
         self.progress = Progress(positions)
-        self.holds = Holds(patience_us)
+        self._holds = holds
         self.redelivered = 0
         self.skipped = {"malformed": 0, "newer_version": 0}
         self._skipped_until: dict[int, StreamId] = {}
@@ -58,7 +57,7 @@ class Taking:
         if isinstance(entry, BadEntry) or not entry.events:
             self._skip(arrived, entry.reason if isinstance(entry, BadEntry) else "malformed")
             return None
-        self.holds.hear(entry.forwarder, entry.events[0].at_us, entry.sent_us, entry.behind_us)
+        self._holds.hear(entry.forwarder, entry.events[0].at_us, entry.sent_us, entry.behind_us)
         known, cut = self.progress.take(arrived.stream, entry, arrived.ms * 1000)
         self.redelivered += known
         if known == len(entry.events):
