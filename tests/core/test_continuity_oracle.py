@@ -1,9 +1,12 @@
 """The rules of lost contexts, rotations and shared sessions against an offline oracle that sees the whole history."""
 
+from functools import partial
+
 from continuity_oracle import Found, judge
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_ledger_oracle import Memory, Rows, lives, offsets
+from rows import Memory, Rows
+from test_ledger_oracle import lives, offsets
 
 from session_exporter.core import events as wire
 from session_exporter.core.checkpoint import take_changes
@@ -202,7 +205,7 @@ def judged(reports, sessions_per_user, choose, *, restarts=False):
         ledger.apply([event], writer)
         if restarts and choose([True, False, False]):
             rows.store(take_changes(ledger), memory)
-            ledger = rows.restored(memory, numbers)
+            ledger = rows.restored(partial(make_ledger, memory, sessions_per_user, numbers=numbers))
     ledger.finish()
     ledger.advance(max((event.at_us for event, _ in reports), default=0))
     assert ledger.totals.late_events == 0

@@ -31,7 +31,7 @@ def histories(draw):
     key = {session: draw(st.sampled_from(["", "", "phone"])) for session in sessions}
     # What happens at one instant has no order of its own.
     instants = draw(st.sets(st.tuples(st.integers(0, 2), offsets), max_size=24))
-    reports, made = [], set()
+    reports, made, named = [], set(), set()
     for hour, offset in sorted(instants):
         at_us = START + hour * 2 * IDLE + offset
         session = draw(st.sampled_from(sessions))
@@ -42,6 +42,7 @@ def histories(draw):
             continue
         is_named = (session not in made and kind != "created") or draw(st.integers(0, 2)) > 0
         made.update([session] if kind == "created" else [])
+        named.update([session] if is_named and kind in {"created", "reused", "observed"} else [])
         user = owner[session] if is_named else ""
         request = draw(st.sampled_from(["", f"{writer.id}-{hour}-r1", f"{writer.id}-{hour}-r2"]))
         base = (at_us, "chat", session, user, key[session] if is_named else "", request)
@@ -72,7 +73,8 @@ def histories(draw):
                 reason=draw(st.sampled_from(["completed", "deleted", "rotated"])),
             )
         elif kind == "unmet":
-            who = draw(st.sampled_from([owner[session], "dan", ""]))
+            # Who misses a session of nobody is the one whose it turns out to be.
+            who = draw(st.sampled_from([owner[session], "", *(["dan"] if session in named else [])]))
             missed, shared = draw(st.integers(0, 2)), draw(st.booleans())
             since_us = at_us - draw(st.integers(1, 20)) * SECOND // 16
             event = wire.Unmet(at_us, "chat", session, who, "", request, b"", missed, since_us, "", shared)

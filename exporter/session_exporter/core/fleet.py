@@ -203,7 +203,10 @@ class FleetLedger(Ledger):
         elif (actor := self._actor(judge, report)) is not None:
             if actor is judge and report.first and report.kind in {REUSED, LOOKED_UP}:
                 judge.tally.reuse(report)
-            actor.judge(report)
+            if actor is judge or report.kind != UNMET:
+                actor.judge(report)
+            else:
+                self._shadow_unmet(judge, report)
 
     def _due(self, judge: ScopeJudge, report: Report) -> None:
         """Judge a deadline where its session is now: what was a shadow then may be somebody's by now."""
@@ -223,13 +226,15 @@ class FleetLedger(Ledger):
         if self.share.has(session):
             keeper = self._keepers[judge.number].people
             claimed = keeper.sessions.get(session)
-            if claimed is None:
-                return judge if people.remembers(session) or not keeper.remembers(session) else None
-            return judge if self.share.has(claimed.user) else None
+            if claimed is None and keeper.remembers(session):
+                claimed = keeper.meet(session, report.at_us)  # it has expired, and is somebody's all the same
+            if claimed is None or (self.share.has(claimed.user) if claimed.owner else people.remembers(session)):
+                return judge
+            return None
         shadow = self._shadows[judge.number]
         if session not in shadow.people.sessions and people.remembers(session):
             return judge
-        return None if report.kind == UNMET else shadow
+        return shadow
 
     def _claimed(self, judge: ScopeJudge, report: Report) -> None:
         """Note who uses a session that is kept here."""
@@ -272,15 +277,27 @@ class FleetLedger(Ledger):
     def _unmet(self, judge: ScopeJudge, report: Report) -> None:
         """Judge that a user's request did not get what it expected: where it is a session of that user."""
         session = judge.people.sessions.get(report.session)
-        if session is not None and session.user == report.user:
+        if session is None:
+            self._shadow_unmet(judge, report)
+        elif self._is_of(session, report.user):
             judge.continuity.unmet(report)
+
+    def _shadow_unmet(self, judge: ScopeJudge, report: Report) -> None:
+        """Remember of a shadow that it was lost, which is counted where it is kept."""
+        shadow = self._shadows[judge.number]
+        if report.session in shadow.people.sessions:
+            shadow.continuity.unmet(report)
+
+    def _is_of(self, session: Session, user: bytes) -> bool:
+        """Whether a session is that user's; one that nobody is known to own, and is kept elsewhere, may be."""
+        return session.user == user if session.owner is not None else not self.share.has(session.id)
 
     def _kept_unmet(self, judge: ScopeJudge, report: Report) -> None:
         """Judge it where the session is kept, unless it is one of that user."""
         keeper = self._keepers[judge.number].people
         claimed = keeper.sessions.get(report.session)
         if claimed is not None:
-            if claimed.user != report.user:
+            if claimed.owner is not None and claimed.user != report.user:
                 judge.tally.stale(report)
         elif report.session not in judge.people.sessions and keeper.remembers(report.session):
             judge.tally.stale(report)
