@@ -1,10 +1,17 @@
-"""Durations and sizes, there and back."""
+"""Durations, sizes and ranges, there and back."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from session_exporter.quantities import format_duration, format_size, parse_duration, parse_size
+from session_exporter.quantities import (
+    format_duration,
+    format_ranges,
+    format_size,
+    parse_duration,
+    parse_ranges,
+    parse_size,
+)
 
 
 @given(st.integers(0, 9_000_000_000_000_000))
@@ -61,3 +68,25 @@ def test_a_size_is_a_whole_number_with_a_unit(text: str, size_bytes: int) -> Non
 def test_a_size_in_another_form_is_refused_with_the_units_there_are(text: str) -> None:
     with pytest.raises(ValueError, match=r"units: B, kB, MB"):
         parse_size(text)
+
+
+@given(st.frozensets(st.integers(0, 9999), min_size=1))
+def test_formatted_ranges_parse_to_themselves(numbers: frozenset[int]) -> None:
+    assert parse_ranges(format_ranges(numbers)) == numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"), [("0-7,9", {*range(8), 9}), ("3", {3}), ("1,2,3-3", {1, 2, 3}), ("5-6,0", {0, 5, 6})]
+)
+def test_ranges_are_numbers_and_pairs_of_them(text: str, numbers: set[int]) -> None:
+    assert parse_ranges(text) == numbers
+
+
+def test_ranges_are_written_as_short_as_they_can_be() -> None:
+    assert format_ranges([9, 1, 0, 2, 2]) == "0-2,9"
+
+
+@pytest.mark.parametrize("text", ["", "a", "-1", "1-", "7-0", "1,,2", "1 ,2", "0-99999", "٣"])
+def test_ranges_in_another_form_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected whole numbers and ranges of them, such as 0-7,9"):
+        parse_ranges(text)

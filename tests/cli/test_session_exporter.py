@@ -291,3 +291,42 @@ def test_a_key_of_a_wrong_length_is_named(environment: dict[str, str], tmp_path:
     )
     refused(result, r"short.key: 5 bytes; expected a key of 16 to 64")
     assert "short\n" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--stream.partitions=0-3"], "--stream.partitions: expected only with --source=stream"),
+        (["--source=stream", "--journal.directory=/j"], "--journal.directory: expected only with --source=journal"),
+        (["--source=stream", "--stream.partitions=3-0"], "'3-0': expected whole numbers and ranges of them, such as"),
+        (["--source=stream", "--stream.partitions=1,,2"], "'1,,2': expected whole numbers and ranges of them"),
+        (["--source=redis"], "'redis' is not one of 'journal', 'stream'"),
+    ],
+)
+def test_a_source_is_asked_for_with_what_belongs_to_it(arguments: list[str], message: str) -> None:
+    said = typed("serve", *arguments)
+    assert said.exit_code == 2
+    assert message in " ".join(said.output.split())
+
+
+@pytest.mark.parametrize(
+    ("config", "partitions", "message"),
+    [
+        ("", "0", "privacy.key_file: not set"),
+        ("privacy: {key_file: /k}", "0", "stream.url: not set"),
+        (
+            "privacy: {key_file: /k}\nstream: {url: redis://x}",
+            "7,16-17",
+            "--stream.partitions: 16-17; expected numbers",
+        ),
+    ],
+)
+def test_what_a_stream_needs_is_named(
+    tmp_path: Path, environment: dict[str, str], config: str, partitions: str, message: str
+) -> None:
+    path = tmp_path / "c.yml"
+    path.write_text(config)
+    done = run(environment, "--config.file", path, "--source=stream", f"--stream.partitions={partitions}")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"session-exporter: {message}")
+    assert not (tmp_path / "xdg").exists()

@@ -166,12 +166,13 @@ def serve(
     config = _loader(config_file)()
     options = daemon.Options(
         load=_loader(config_file),
-        journal_directory=find_directory(journal_directory, configured=config.journal.directory),
+        journal_directory=(
+            find_directory(journal_directory, configured=config.journal.directory) if source == "journal" else None
+        ),
         state_directory=(state_directory or config.state.directory or state.default_directory()).absolute(),
         listen_addresses=list(listen_addresses),
         telemetry_path=telemetry_path,
         enable_lifecycle=enable_lifecycle,
-        source=source,
         partitions=partitions,
     )
     asyncio.run(daemon.run(options, config))

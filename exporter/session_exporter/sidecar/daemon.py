@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 import re2  # noqa: F401 - without it, strangers who choose ids would choose how long an expression takes
 
@@ -34,7 +34,6 @@ DRAIN_BUDGET_S: Final = 1.0
 RETRY_AFTER_S: Final = 2.0
 # How long a scrape waits for what has come through a stream, of which it need not show the last second.
 STREAM_WAIT_S: Final = 1.0
-SENDERS: Final = {"journal": "workers", "stream": "forwarders"}
 
 T = TypeVar("T")
 
@@ -45,22 +44,20 @@ class Options:
 
     Attributes:
         load: Reads the configuration, now and at each reload; raises ConfigError.
-        journal_directory: Where the workers write.
+        journal_directory: Where the workers write; None to count what forwarders send through streams.
         state_directory: Where the state is.
         listen_addresses: Such as `:9897` or `127.0.0.1:0`.
         telemetry_path: Where the metrics are.
         enable_lifecycle: Whether `/-/reload` and `/-/quit` may be asked for.
-        source: `stream` to count what forwarders send instead of what stands in the journal.
-        partitions: Of the stream; None for all.
+        partitions: Which of the streams; None for all.
     """
 
     load: Callable[[], Config]
-    journal_directory: Path
+    journal_directory: Path | None
     state_directory: Path
     listen_addresses: list[str]
     telemetry_path: str = "/metrics"
     enable_lifecycle: bool = False
-    source: Literal["journal", "stream"] = "journal"
     partitions: frozenset[int] | None = None
 
 
@@ -92,7 +89,7 @@ async def run(options: Options, config: Config) -> None:
 
 
 def _intake(options: Options) -> Intake:
-    if options.source == "journal":
+    if options.journal_directory is not None:
         return JournalIntake(options.journal_directory)
     from session_exporter.sidecar.stream_intake import StreamIntake  # noqa: PLC0415 - redis is an extra
 
@@ -117,6 +114,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._turn = asyncio.Lock()
         self._reloading: asyncio.Task[None] | None = None
+        self._senders = "workers" if options.journal_directory is not None else "forwarders"
         self._senders_seen = False
         self._awaited: asyncio.Task[Snapshot | None] | None = None
         self._taken: PartitionTaken | None = None
@@ -147,7 +145,7 @@ class Daemon:
 
     async def scrape(self, timeout_s: float) -> Snapshot | None:
         """Drain, commit, and return the newest committed snapshot; nobody waits for a Redis that does not answer."""
-        if self._options.source == "journal":
+        if self._options.journal_directory is not None:
             return await self._cycle(timeout_s)
         snapshot = self._engine.snapshot
         if snapshot is not None and not snapshot.stream.up:
@@ -262,17 +260,14 @@ class Daemon:
         count = snapshot.exporter.workers or snapshot.stream.forwarders if snapshot is not None else 0
         if count and not self._senders_seen:
             self._senders_seen = True
-            logger.info("%s found", SENDERS[self._options.source], extra={SENDERS[self._options.source]: count})
+            logger.info("%s found", self._senders, extra={self._senders: count})
 
     def _announce(self, urls: Iterable[str]) -> None:
         for url in urls:
             logger.info("listening", extra={"url": url, "version": __version__, "pid": os.getpid()})
-        place = {"journal": str(self._options.journal_directory)} if self._options.source == "journal" else {}
-        logger.info(
-            "waiting for %s",
-            SENDERS[self._options.source],
-            extra={**place, "source": self._options.source, "state": str(self._options.state_directory)},
-        )
+        journal = self._options.journal_directory
+        place = {"journal": str(journal)} if journal is not None else {}
+        logger.info("waiting for %s", self._senders, extra={**place, "state": str(self._options.state_directory)})
 
     def _hang_up(self) -> None:
         self._reloading = asyncio.get_running_loop().create_task(self._reload_quietly())

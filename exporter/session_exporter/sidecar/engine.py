@@ -95,7 +95,8 @@ class Engine:
     def close(self) -> None:
         """Judge what waits, unless more of its time may come from elsewhere; commit, and give the locks back."""
         try:
-            if self._is_ours:
+            # What is read of streams and not committed is in no memory but theirs.
+            if self._is_ours and (self._intake.is_whole or not self._stale):
                 self.cycle(budget_s=float("inf") if self._intake.is_whole else 0.0, final=True)
         finally:
             self._intake.close()
