@@ -36,6 +36,7 @@ class Station:
         server: Where it sends to.
         journal: What may be kept.
         max_entries: Of each stream.
+        url: How it addresses the server; `""` for as everybody does.
 
     Attributes:
         told: The times of all events that were recorded, each of which is only one's own; by worker.
@@ -44,7 +45,13 @@ class Station:
     """
 
     def __init__(
-        self, place: Path, server: RedisServer, *, journal: JournalSettings = WIDE, max_entries: int = 1_000_000
+        self,
+        place: Path,
+        server: RedisServer,
+        *,
+        journal: JournalSettings = WIDE,
+        max_entries: int = 1_000_000,
+        url: str = "",
     ) -> None:
         self.directory = place / "journal"
         self.server = server
@@ -54,12 +61,9 @@ class Station:
         self.tallies = Tallies()
         self.forwarder: Forwarder | None = None
         self._reader: JournalReader | None = None
-        self._streams = StreamServer(StreamSettings(server.url, partitions=PARTITIONS, max_entries=max_entries))
-        self._config = Config(
-            scopes={"chat": ScopeRules("chat")},
-            journal=journal,
-            stream=StreamSettings(server.url, partitions=PARTITIONS, max_entries=max_entries),
-        )
+        stream = StreamSettings(url or server.url, partitions=PARTITIONS, max_entries=max_entries)
+        self._config = Config(scopes={"chat": ScopeRules("chat")}, journal=journal, stream=stream)
+        self._streams = StreamServer(stream)
         self._writers: dict[str, JournalWriter] = {}
 
     def __enter__(self) -> Self:

@@ -9,7 +9,7 @@ from stations import LAYOUT, PARTITIONS, STREAMS, Consumer, Station
 
 from session_exporter.core import events as wire
 from session_exporter.errors import StreamRefused
-from session_exporter.stream import keys
+from session_exporter.stream import fitness, keys
 from session_exporter.stream.entries import Layout, encode
 
 pytestmark = pytest.mark.integration
@@ -194,6 +194,42 @@ def test_a_stream_that_is_none_is_refused_before_anything_is_sent(station, consu
     with pytest.raises(StreamRefused, match=r"session-exporter:\{1\} is a string; expected a stream"):
         station.start()
     assert consumer.client.exists(keys.stream(0)) == 0
+
+
+def test_a_redis_that_is_too_old_is_refused(station, monkeypatch):
+    monkeypatch.setattr(fitness, "VERSION_MIN", (99, 1))
+    with pytest.raises(StreamRefused, match=r"is version [0-9.]+; expected 99\.1 or newer"):
+        station.start()
+
+
+def test_a_redis_that_evicts_streams_is_warned_of(tmp_path, own_redis, caplog):
+    server = own_redis(settings=("--maxmemory-policy", "allkeys-lru"))
+    with Station(tmp_path, server) as station:
+        station.start()
+    assert "expected the maxmemory-policy noeviction" in caplog.text
+
+
+def test_a_user_who_may_do_what_is_needed_and_no_more_is_enough(tmp_path, own_redis):
+    server = own_redis()
+    needed = ["ping", "set", "get", "type", "time", "hmget", "hexists", "hset", "hdel", "xadd", "multi", "exec"]
+    with Consumer(server) as consumer:
+        consumer.client.acl_setuser(
+            "forwarder",
+            enabled=True,
+            passwords=["+open sesame"],
+            keys=["session-exporter:*"],
+            commands=[f"+{command}" for command in needed],
+        )
+        url = server.url.replace("//", "//forwarder:open%20sesame@")
+        with Station(tmp_path, server, url=url) as station:
+            station.tell(100)
+            forwarder = station.cycle(2)
+            assert (forwarder.up, station.tallies.errors) == (True, {})
+            assert consumer.read().of(station) == station.told["w"]
+            consumer.client.acl_setuser("forwarder", commands=["-xadd"])
+            station.tell(100)
+            station.cycle()
+            assert station.tallies.errors == {"refused": 1}
 
 
 def test_a_redis_without_memory_gets_each_round_once_it_has_some(tmp_path, own_redis):

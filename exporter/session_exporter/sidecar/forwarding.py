@@ -104,6 +104,7 @@ class Forwarding:
         self._reloads = reloads
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._told_at_s = 0.0
         self._failing = False
         self._reloading: asyncio.Task[None] | None = None
 
@@ -156,7 +157,7 @@ class Forwarding:
         return 0.0 if self._pod.has_more else FORWARD_EVERY_S
 
     async def _drain(self) -> None:
-        until_s = time.monotonic() + self._options.drain_s
+        until_s = self._told_at_s + self._options.drain_s
         while (left_s := until_s - time.monotonic()) > 0 and not self._hurry.is_set():
             wait_s = min(await self._forward(min(left_s, FORWARD_BUDGET_S)), DRAIN_EVERY_S)
             self.all_sent = self._pod.is_drained
@@ -181,6 +182,8 @@ class Forwarding:
     def _told_to_stop(self) -> None:
         if self._stop.is_set():  # told twice: somebody is waiting
             self._hurry.set()
+            return
+        self._told_at_s = time.monotonic()
         self._stop.set()
 
     def _hang_up(self) -> None:

@@ -134,6 +134,7 @@ class Pod:
         Args:
             leaving: Everything was sent, so that consumers need not wait for us.
         """
+        left = {"unsent_bytes": self._journal.unread_bytes(), "journal_bytes": self._journal.size_bytes()}
         try:
             if leaving:
                 self._forwarder.leave()
@@ -141,7 +142,6 @@ class Pod:
             self._save()
         finally:
             self._release_all()
-        left = {"unsent_bytes": self._journal.unread_bytes(), "journal_bytes": self._journal.size_bytes()}
         logger.log(logging.INFO if leaving else logging.WARNING, "stopped", extra={"all_sent": leaving, **left})
 
     def _release_all(self) -> None:

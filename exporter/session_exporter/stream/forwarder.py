@@ -22,7 +22,7 @@ from session_exporter.stream.backoff import Backoff
 from session_exporter.stream.clock import ServerClock
 from session_exporter.stream.collecting import Collected, Collector, Tallies
 from session_exporter.stream.entries import Layout
-from session_exporter.stream.fitness import require_streams, warn_of_eviction
+from session_exporter.stream.fitness import require_fit, warn_of_eviction
 from session_exporter.stream.presence import Announcement
 from session_exporter.stream.releasing import Keeper
 from session_exporter.stream.routing import Router
@@ -160,7 +160,7 @@ class Forwarder:
     def _connect(self) -> None:
         self._server.connect()
         self._server.agree(self._layout)
-        require_streams(self._server, self._layout.partitions)
+        require_fit(self._server, self._layout.partitions)
         warn_of_eviction(self._server)
         self._measure()
         self._collector.start_over()
