@@ -1,4 +1,4 @@
-"""Asking a sidecar over HTTP: bounded in time and size, and every failure is a `PeerError` that says what happened."""
+"""Asking a server over HTTP: bounded in time and size, and every failure is a `PeerError` that says what happened."""
 
 import base64
 import http.client
@@ -9,7 +9,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import msgspec
 
@@ -29,17 +29,27 @@ class SilentPeerError(PeerError):
     """Nothing listens there, or it kept silent: there is nobody to ask."""
 
 
+class RefusingPeerError(PeerError):
+    """It answered with an error; `status` is the one of HTTP, 400 or more."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 @dataclass(frozen=True, slots=True)
-class Sidecar:
-    """A sidecar's web address.
+class Peer:
+    """The web address of a server that is asked for JSON objects.
 
     Attributes:
+        kind: What is expected there, as messages call it.
         base_url: Scheme, host, port and path, without credentials; safe to print.
         authorization: The header for a user and password that stood in the URL.
         timeout_s: The longest to wait for the answer to begin, and then for its body to end; seconds.
         body_bytes_max: The longest body accepted.
     """
 
+    kind: ClassVar[str] = "server"
     base_url: str
     authorization: str | None = field(default=None, repr=False)
     timeout_s: float = TIMEOUT_S
@@ -58,13 +68,61 @@ class Sidecar:
         base_url = urllib.parse.urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
         return cls(base_url, _authorization(parts))
 
-    def summary(self, *, since_s: float, scope: str | None) -> dict[str, Any]:
-        """Ask for the summary document of the last `since_s` seconds.
+    def document(self, path: str, parameters: Mapping[str, str | None]) -> dict[str, Any]:
+        """GET a JSON object; parameters that are None are left out.
 
         Raises:
             SilentPeerError: Nothing listens there, or it kept silent.
             PeerError: The answer is an error, too large, or no JSON object.
         """
+        body = self.get(path, parameters)
+        try:
+            return msgspec.json.decode(body, type=dict[str, Any])
+        except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+            raise PeerError(f"{self.base_url} did not answer with a JSON object: {inert(str(exc))}") from exc
+
+    def get(self, path: str, parameters: Mapping[str, str | None]) -> bytes:
+        """GET a body; parameters that are None are left out. Raises as `document` does, but for JSON."""
+        given = {name: value for name, value in parameters.items() if value is not None}
+        url = f"{self.base_url}{path}?{urllib.parse.urlencode(given)}"
+        request = urllib.request.Request(url, headers={"Accept": "application/json", "User-Agent": "view-metrics"})  # noqa: S310 - `at` admits http and https only
+        if self.authorization:
+            # Never to whom a redirect points.
+            request.add_unredirected_header("Authorization", self.authorization)
+        try:
+            with _opener(self.base_url).open(request, timeout=self.timeout_s) as response:
+                return self._body(response)
+        except urllib.error.HTTPError as exc:
+            raise RefusingPeerError(f"{self.base_url} answered {exc.code}{_explanation(exc)}", exc.code) from exc
+        except TimeoutError as exc:
+            raise SilentPeerError(f"{self.base_url} did not answer within {self.timeout_s:g} s") from exc
+        except urllib.error.URLError as exc:
+            raise SilentPeerError(f"no {self.kind} answers at {self.base_url}: {inert(str(exc.reason))}") from exc
+        except (OSError, http.client.HTTPException, ValueError) as exc:
+            said = inert(f"{type(exc).__name__} {exc}".strip())
+            raise PeerError(f"{self.base_url} did not answer as a {self.kind} does: {said}") from exc
+
+    def _body(self, response: http.client.HTTPResponse) -> bytes:
+        """Read to the end; the socket's timeout bounds one read, the deadline all of them."""
+        deadline_s = time.monotonic() + self.timeout_s
+        body = bytearray()
+        while chunk := response.read1(_CHUNK_BYTES):
+            body += chunk
+            if len(body) > self.body_bytes_max:
+                raise PeerError(f"{self.base_url} answered with more than {self.body_bytes_max} bytes")
+            if time.monotonic() > deadline_s:
+                raise TimeoutError
+        return bytes(body)
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar(Peer):
+    """A sidecar's web address."""
+
+    kind: ClassVar[str] = "sidecar"
+
+    def summary(self, *, since_s: float, scope: str | None) -> dict[str, Any]:
+        """Ask for the summary document of the last `since_s` seconds; raises as `document` does."""
         return self.document("/api/v1/summary", {"since": _since(since_s), "scope": scope})
 
     def incidents(
@@ -80,7 +138,7 @@ class Sidecar:
         user: str | None = None,
         after: str | None = None,
     ) -> dict[str, Any]:
-        """Ask for `limit` incidents of the last `since_s` seconds, the newest first; raises as `summary` does.
+        """Ask for `limit` incidents of the last `since_s` seconds, the newest first; raises as `document` does.
 
         With `identifier` or `after` it does not matter how long ago they were.
         """
@@ -90,49 +148,8 @@ class Sidecar:
         return self.document("/api/v1/incidents", {"since": since, **filters, **named})
 
     def lookups(self, *, since_s: float, scope: str | None, limit: int) -> dict[str, Any]:
-        """Ask where sessions were looked up, `limit` places of each scope; raises as `summary` does."""
+        """Ask where sessions were looked up, `limit` places of each scope; raises as `document` does."""
         return self.document("/api/v1/lookups", {"since": _since(since_s), "scope": scope, "limit": str(limit)})
-
-    def document(self, path: str, parameters: Mapping[str, str | None]) -> dict[str, Any]:
-        """GET a JSON object; parameters that are None are left out. Raises as `summary` does."""
-        given = {name: value for name, value in parameters.items() if value is not None}
-        return self._object(self._get(f"{self.base_url}{path}?{urllib.parse.urlencode(given)}"))
-
-    def _get(self, url: str) -> bytes:
-        request = urllib.request.Request(url, headers={"Accept": "application/json", "User-Agent": "view-metrics"})  # noqa: S310 - `at` admits http and https only
-        if self.authorization:
-            # Never to whom a redirect points.
-            request.add_unredirected_header("Authorization", self.authorization)
-        try:
-            with _opener(self.base_url).open(request, timeout=self.timeout_s) as response:
-                return self._body(response)
-        except urllib.error.HTTPError as exc:
-            raise PeerError(f"{self.base_url} answered {exc.code}{_explanation(exc)}") from exc
-        except TimeoutError as exc:
-            raise SilentPeerError(f"{self.base_url} did not answer within {self.timeout_s:g} s") from exc
-        except urllib.error.URLError as exc:
-            raise SilentPeerError(f"no sidecar answers at {self.base_url}: {inert(str(exc.reason))}") from exc
-        except (OSError, http.client.HTTPException, ValueError) as exc:
-            said = inert(f"{type(exc).__name__} {exc}".strip())
-            raise PeerError(f"{self.base_url} did not answer as a sidecar does: {said}") from exc
-
-    def _body(self, response: http.client.HTTPResponse) -> bytes:
-        """Read to the end; the socket's timeout bounds one read, the deadline all of them."""
-        deadline_s = time.monotonic() + self.timeout_s
-        body = bytearray()
-        while chunk := response.read1(_CHUNK_BYTES):
-            body += chunk
-            if len(body) > self.body_bytes_max:
-                raise PeerError(f"{self.base_url} answered with more than {self.body_bytes_max} bytes")
-            if time.monotonic() > deadline_s:
-                raise TimeoutError
-        return bytes(body)
-
-    def _object(self, body: bytes) -> dict[str, Any]:
-        try:
-            return msgspec.json.decode(body, type=dict[str, Any])
-        except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
-            raise PeerError(f"{self.base_url} did not answer with a JSON object: {inert(str(exc))}") from exc
 
 
 def _check(parts: urllib.parse.SplitResult) -> None:
