@@ -10,8 +10,11 @@ from typing import Any, Final, Self, TypeVar
 import click
 
 from session_exporter.cli.client import DEFAULT_URL, Sidecar
+from session_exporter.cli.documents import Summary
 from session_exporter.cli.plain import Marks, encodable, inert_lines, marks_for
-from session_exporter.cli.source import DocumentSource, Question
+from session_exporter.cli.prometheus import Prometheus
+from session_exporter.cli.prometheus_queries import read_matchers
+from session_exporter.cli.source import DocumentSource, Question, Source
 from session_exporter.cli.watch import CANNOT_TELL
 from session_exporter.quantities import parse_duration
 
@@ -41,25 +44,58 @@ class Asked:
     config_file: Path | None
     state_directory: Path | None
     as_json: bool | None
+    prometheus: Prometheus | None = None
+    selector: str | None = None
 
     def over(self, outer: Self) -> Self:
         """Fill in what was given before the command's name."""
         pairs = {field.name: (getattr(self, field.name), getattr(outer, field.name)) for field in fields(self)}
         return type(self)(**{name: given if own is None else own for name, (own, given) in pairs.items()})
 
-    def source(self) -> DocumentSource:
-        """Who is asked: what was named; else the sidecar at the default address, and then the state."""
+    def source(self, subject: str = "") -> Source:
+        """Who is asked: what was named; else the sidecar at the default address, and then the state.
+
+        Args:
+            subject: What is asked for that a Prometheus cannot tell; `""` for a summary.
+
+        Raises:
+            click.UsageError: The options contradict each other.
+        """
+        if self.prometheus is not None:
+            return self._fleet(self.prometheus, subject)
+        if self.selector is not None:
+            raise click.UsageError("--selector goes with --prometheus")
         if self.url is not None:
             return DocumentSource(self.url, is_only=True)
         if self.state_directory is not None:
             return DocumentSource(None, state_directory=self.state_directory)
         return DocumentSource(config_file=self.config_file)
 
+    def _fleet(self, prometheus: Prometheus, subject: str) -> Source:
+        others = [name for name, value in (("--url", self.url), ("--state.directory", self.state_directory)) if value]
+        if others:
+            raise click.UsageError(f"--prometheus does not go with {others[0]}: whom to ask?")
+        if subject:
+            raise click.UsageError(f"--prometheus has counts alone, and no {subject}: ask a sidecar, with --url")
+        from session_exporter.cli.prometheus_document import FleetSource  # noqa: PLC0415 - the sidecar's rules
+
+        return FleetSource(prometheus, self.selector or "", self.config_file)
+
+    def details(self, summary: Summary) -> list[str] | None:
+        """Who can tell more than a summary, as arguments; None for the source itself, empty when nobody is known."""
+        if self.prometheus is None:
+            return None
+        found = [["--url", f"http://{address}"] for address in summary.exporter.troubled][:1]
+        chosen = [] if self.scope is None else ["--scope", self.scope]
+        return [*chosen, *found[0]] if found else []
+
     def arguments(self) -> list[str]:
         """What to type to ask the same source about the same scope again; without passwords."""
         given = {
             "--scope": self.scope,
             "--url": self.url and self.url.base_url,
+            "--prometheus": self.prometheus and self.prometheus.base_url,
+            "--selector": self.selector,
             "--config.file": self.config_file,
             "--state.directory": self.state_directory,
         }
@@ -94,13 +130,34 @@ def _sidecar(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
         raise click.BadParameter(str(exc)) from exc
 
 
+def _prometheus(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Prometheus | None:
+    try:
+        return None if value is None else Prometheus.at(value)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc)) from exc
+
+
+def _selector(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    try:
+        return None if value is None else read_matchers(value)
+    except ValueError as exc:
+        raise click.BadParameter(f"{value!r}: {exc}") from exc
+
+
 _FILE: Final = click.Path(path_type=Path, dir_okay=False, exists=True)
 _DIRECTORY: Final = click.Path(path_type=Path, file_okay=False)
 _SHARED: Final = (
     click.option("--since", metavar="SPAN", callback=_since, help="How far back: 90s, 1h, 7d."),
     click.option("--scope", metavar="NAME", help="This kind of session only."),
     click.option("--url", metavar="URL", callback=_sidecar, help=f"Ask this sidecar only. [default: {DEFAULT_URL}]"),
-    click.option("--config.file", "config_file", type=_FILE, help="Names the state to read when no sidecar answers."),
+    click.option("--prometheus", metavar="URL", callback=_prometheus, help="Judge all that this Prometheus scrapes."),
+    click.option("--selector", metavar="MATCHERS", callback=_selector, help="With --prometheus: 'cluster=\"eu\"'."),
+    click.option(
+        "--config.file",
+        "config_file",
+        type=_FILE,
+        help="Names the state to read when no sidecar answers; with --prometheus: the ratios to reach.",
+    ),
     click.option("--state.directory", "state_directory", type=_DIRECTORY, help="Read this state; ask no sidecar."),
     click.option("--json", "as_json", is_flag=True, default=None, help="Print the document itself."),
 )

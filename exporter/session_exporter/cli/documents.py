@@ -62,12 +62,20 @@ class ShownMinute(msgspec.Struct, frozen=True):
 
 
 class Exporter(msgspec.Struct, frozen=True):
-    """How the sidecar itself is; `hint` says where it looks when it sees no worker."""
+    """How the sidecar itself is, or those of a fleet.
+
+    Attributes:
+        hint: Where it looks when it sees no worker.
+        notes: What to know about the figures.
+        troubled: Addresses of those that found duplicates, losses or violations, and how many; the most first.
+    """
 
     workers: Count = 0
     events_lost: Count = 0
     last_commit_at: str | None = None
     hint: str = ""
+    notes: list[str] = []
+    troubled: dict[str, Count] = {}
 
 
 class Summary(msgspec.Struct, frozen=True):

@@ -59,7 +59,7 @@ def incidents(ctx: click.Context, /, *, limit: int, is_followed: bool, interval:
     if is_followed:
         _follow(asked, question, interval)
         return
-    answer = asked.source().incidents(question)
+    answer = asked.source("incidents").incidents(question)
     found = incidents_of(answer.document)
     with suppress(BrokenPipeError):
         _remark(answer.note)
@@ -88,11 +88,11 @@ def explain(ctx: click.Context, /, *, identifier: str | None, user: str | None, 
         raise click.UsageError("expected either the ID of an incident (view-metrics incidents lists them) or --user ID")
     asked = Asked(**shared).over(ctx.obj)
     if identifier is not None:
-        answer = asked.source().incidents(question_of(asked, DAY_S, id=identifier, limit=CANDIDATES_SHOWN))
+        answer = asked.source("incidents").incidents(question_of(asked, DAY_S, id=identifier, limit=CANDIDATES_SHOWN))
         found = [_only(answer, identifier)]
     else:
         question = question_of(asked, DAY_S, user=user, limit=limit)
-        answer = asked.source().incidents(question)
+        answer = asked.source("incidents").incidents(question)
         found = _documents(answer)[::-1]
     with suppress(BrokenPipeError):
         _remark(answer.note)
@@ -100,7 +100,7 @@ def explain(ctx: click.Context, /, *, identifier: str | None, user: str | None, 
 
 
 def _follow(asked: Asked, question: Question, interval_s: float) -> None:
-    source = asked.source()
+    source = asked.source("incidents")
 
     def show(incident: Mapping[str, Any]) -> None:
         emit(json.dumps(incident) if asked.as_json else f"{brief(incident)}  # {_next(asked, str(incident.get('id')))}")

@@ -11,12 +11,18 @@ from session_exporter.core.plaintext import inert
 RULE: Final = "=" * 70
 NAMES_MAX: Final = 8
 SHAPES_MAX: Final = 3
+NOTES_MAX: Final = 20
 # Problems that have a line of their own; the document says them as sentences.
 _WORDED: Final = ("rapid duplicate", "context loss", "reuse ratio", "create rate", "creation rate")
 
 
 def report(
-    document: Mapping[str, Any], *, marks: Marks = EMOJI, source: Sequence[str] = (), newest: Sequence[str] = ()
+    document: Mapping[str, Any],
+    *,
+    marks: Marks = EMOJI,
+    source: Sequence[str] = (),
+    details: Sequence[str] | None = None,
+    newest: Sequence[str] = (),
 ) -> str:
     """Write a summary document as the report that people read.
 
@@ -24,6 +30,7 @@ def report(
         document: As `/api/v1/summary` answers.
         marks: What the terminal can show.
         source: The arguments that say where the document came from, repeated in the commands to type next.
+        details: The arguments that name who can tell more; None for the same, empty when nobody can.
         newest: The arguments of the command that explains the newest incident; empty when there is none.
 
     Returns:
@@ -35,7 +42,7 @@ def report(
     summary = summary_of(document)
     blocks = [_heading(), total_lines(summary.total), _scope_table(summary)]
     blocks.append(["Health Status:", *(f"  {line}" for line in health_lines(summary, marks))])
-    blocks.extend((_look_next(_steps(summary, source, newest)), _notes(summary)))
+    blocks.extend((_look_next(_steps(summary, source, details, newest)), _notes(summary)))
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
@@ -200,19 +207,26 @@ def _look_next(steps: Iterable[tuple[Sequence[str], str]]) -> list[str]:
     return ["Look next:", *lines] if lines else []
 
 
-def _steps(summary: Summary, source: Sequence[str], newest: Sequence[str]) -> Iterable[tuple[Sequence[str], str]]:
-    window = window_text(summary.window_seconds)
-    if summary.healthy is None:
+def _steps(
+    summary: Summary, source: Sequence[str], details: Sequence[str] | None, newest: Sequence[str]
+) -> Iterable[tuple[Sequence[str], str]]:
+    if summary.healthy is None and summary.total.operations == 0:
         yield ["session-exporter", "tail"], "are events recorded at all?"
         yield ["view-metrics", "--since", _longer(summary.window_seconds), *source], "was there any before?"
-    elif not summary.healthy:
+    elif summary.healthy is False:
         if newest:
             yield newest, "the newest: why, and what to change"
-        if _has_incidents(summary.total):
-            yield ["view-metrics", "incidents", "--since", window, *source], "each with its call sites"
-        if summary.total.redundant_lookups:
-            yield ["view-metrics", "lookups", "--since", window, *source], "lookups that requests could spare"
-        yield ["view-metrics", "--watch", "--since", window, *source], "minute by minute: when did it begin?"
+        if details is None or details:
+            yield from _details(summary, source if details is None else details)
+
+
+def _details(summary: Summary, source: Sequence[str]) -> Iterable[tuple[Sequence[str], str]]:
+    window = window_text(summary.window_seconds)
+    if _has_incidents(summary.total):
+        yield ["view-metrics", "incidents", "--since", window, *source], "each with its call sites"
+    if summary.total.redundant_lookups:
+        yield ["view-metrics", "lookups", "--since", window, *source], "lookups that requests could spare"
+    yield ["view-metrics", "--watch", "--since", window, *source], "minute by minute: when did it begin?"
 
 
 def _has_incidents(total: Window) -> bool:
@@ -226,5 +240,10 @@ def _longer(window_s: float) -> str:
 def _notes(summary: Summary) -> list[str]:
     lost, hint = summary.exporter.events_lost, summary.exporter.hint
     notes = [f"{counted(lost, 'event was', 'events were')} lost before being counted: the true figures are higher"]
-    lines = [f"  {note}" for note in (notes if lost else []) + ([inert(hint)] if hint else [])]
+    notes = [
+        *(notes if lost else ()),
+        *([inert(hint)] if hint else ()),
+        *map(inert, summary.exporter.notes[:NOTES_MAX]),
+    ]
+    lines = [f"  {note}" for note in notes]
     return ["Note:", *lines] if lines else []

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from session_exporter.cli.client import DEFAULT_URL, Sidecar, SilentPeerError
 from session_exporter.core.plaintext import inert
@@ -57,6 +57,22 @@ class Answer:
     document: dict[str, Any]
     origin: str
     note: str = ""
+
+
+class Source(Protocol):
+    """Who is asked; all three raise a SessionExporterError that says why there is no answer."""
+
+    def summary(self, question: Question) -> Answer:
+        """Get the summary document."""
+        ...
+
+    def incidents(self, question: Question) -> Answer:
+        """Get incidents, newest first; with `after` those that were committed since, the oldest first."""
+        ...
+
+    def lookups(self, question: Question) -> Answer:
+        """Get where sessions were looked up."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,8 @@ class _Commands(click.Group):
 def main(ctx: click.Context, /, *, is_watch: bool, interval: float, **shared: Any) -> None:
     """Judge how sessions were kept in the last hour.
 
-    Asks the sidecar, or reads the state it left behind. Exit code 0: healthy, 1: unhealthy, 2: cannot tell.
+    Asks the sidecar, or reads the state it left behind; or asks a Prometheus, about all sidecars that it scrapes.
+    Exit code 0: healthy, 1: unhealthy, 2: cannot tell.
     """
     ctx.obj = asked = Asked(**shared)
     if ctx.invoked_subcommand is not None:
@@ -84,7 +85,7 @@ main.add_command(explain)
 def _judged(asked: Asked) -> int:
     source, question = asked.source(), question_of(asked, HOUR_S)
     reading = look(source, question, newest=0)
-    if reading.summary.healthy is False and not asked.as_json:
+    if reading.summary.healthy is False and not asked.as_json and asked.prometheus is None:
         with suppress(SessionExporterError):  # a hint, without which the judgement stands
             reading = replace(reading, incidents=newest_of(source, question, 1))
     view = View(reading)
@@ -107,11 +108,17 @@ def _text(reading: Reading, asked: Asked, indent: int | None) -> str:
     if asked.as_json:
         return json.dumps(reading.document, indent=indent)
     newest = [explaining(asked, each.id) for each in reading.incidents[:1]]
-    return report(reading.document, marks=marks(), source=asked.arguments(), newest=newest[0] if newest else ())
+    return report(
+        reading.document,
+        marks=marks(),
+        source=asked.arguments(),
+        details=asked.details(reading.summary),
+        newest=newest[0] if newest else (),
+    )
 
 
 def _watched(asked: Asked, interval_s: float) -> int:
-    source, question = asked.source(), question_of(asked, HOUR_S)
+    source, question = asked.source("history to watch"), question_of(asked, HOUR_S)
     if asked.as_json or not _is_drawable():
         return watch(lambda: look(source, question, newest=0), _printer(asked), interval_s=interval_s)
     live = _live()
@@ -154,7 +161,7 @@ def lookups(ctx: click.Context, /, *, limit: int, **shared: Any) -> None:
     one before. Exit code 0 when it could be asked; 2 otherwise.
     """
     asked = Asked(**shared).over(ctx.obj)
-    answer = asked.source().lookups(question_of(asked, HOUR_S, limit=limit))
+    answer = asked.source("call sites of lookups").lookups(question_of(asked, HOUR_S, limit=limit))
     text = lookup_report(answer.document)
     with suppress(BrokenPipeError):
         if answer.note:

@@ -1,0 +1,132 @@
+"""How the instances of a fleet are: which are there, which are not, and what casts doubt on the counts of all."""
+
+import re
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Final
+
+from session_exporter.cli.plain import counted
+from session_exporter.cli.prometheus import Prometheus
+from session_exporter.cli.prometheus_growth import Growth
+from session_exporter.cli.prometheus_queries import COUNTERS, Selection, Target, target_of
+from session_exporter.cli.prometheus_sightings import Span
+from session_exporter.core.plaintext import inert
+
+NAMES_MAX: Final = 8
+_ADDRESS: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}")
+_TROUBLES: Final = ("duplicates", "losses", "violations")
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The instances, as they are now.
+
+    Attributes:
+        seen: Those that counted in the span.
+        alive: Those that Prometheus has scraped lately.
+        down: Those that Prometheus knows and cannot scrape now.
+        cut_off: Those that do not reach the stream that they read from or write to.
+        active_sessions: By scope, over all.
+        active_users: Likewise; somebody who is active at two instances that do not share a stream is two.
+        duplicate_active_users: By scope, the most in the span; what databases say is the same whoever asks them.
+        workers: Of the application.
+    """
+
+    seen: frozenset[Target]
+    alive: frozenset[Target]
+    down: frozenset[Target]
+    cut_off: frozenset[Target]
+    active_sessions: Mapping[str, int]
+    active_users: Mapping[str, int]
+    duplicate_active_users: Mapping[str, int]
+    workers: int
+
+
+def fleet(prometheus: Prometheus, selection: Selection, span: Span, seen: AbstractSet[Target]) -> Fleet:
+    """Ask how the instances are; raises as `Prometheus.instant` does."""
+
+    def now(expression: str) -> Iterable[tuple[Target, str, float]]:
+        found = prometheus.instant(expression, at_s=span.to_s)
+        return [(target_of(each.metric), each.metric.get("scope", ""), each.number) for each in found]
+
+    def who(name: str) -> frozenset[Target]:
+        return frozenset(target for target, _, _ in now(f"{selection.of_exporters((name,))} == 0"))
+
+    sessions = now(selection.of_scopes(("session_active_sessions",)))
+    exporters = now(selection.of_exporters(("session_exporter_config_last_reload_successful",)))
+    doubled = selection.of_scopes(("session_db_duplicate_active_users",))
+    return Fleet(
+        seen=frozenset(seen),
+        alive=frozenset(target for target, _, _ in (*sessions, *exporters)),
+        down=who("up") & seen,
+        cut_off=who("session_exporter_stream_up"),
+        active_sessions=_summed(sessions),
+        active_users=_summed(now(selection.of_scopes(("session_active_users",)))),
+        duplicate_active_users=_summed(now(f"max by (scope) (max_over_time({doubled}{span.range}))")),
+        workers=_summed(now(f"sum({selection.of_exporters(('session_exporter_workers',))})")).get("", 0),
+    )
+
+
+def _summed(rows: Iterable[tuple[Target, str, float]]) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for _, scope, value in rows:
+        sums[scope] = sums.get(scope, 0) + max(0, round(value))
+    return sums
+
+
+def doubts(found: Fleet, grown: Growth, warnings: Iterable[str]) -> list[str]:
+    """Why the counts may be too low, so that nobody can say that all is well; a sentence each."""
+    said = []
+    if found.down:
+        said.append(f"{_named(found.down)} cannot be scraped now (up is 0): what was counted since is missing")
+    if not found.alive:
+        said.append("no instance is scraped any more: what was counted since is missing")
+    if found.cut_off:
+        said.append(f"{_named(found.cut_off)} cannot reach the stream: events wait to be counted")
+    unknown = sorted({f"{each.name} {each.words}" for each in grown.counts if not _is_known(each.name, each.words)})
+    if unknown:
+        said.append(f"a newer version counts what this one does not know: {_listed(unknown)}")
+    return [*said, *(f"Prometheus warns: {inert(each)}" for each in warnings)]
+
+
+def remarks(found: Fleet, grown: Growth) -> list[str]:
+    """What to know about the counts; a sentence each."""
+    said = [f"counted by {counted(len(found.seen), 'instance')}: {_named(found.seen)}"]
+    gone = found.seen - found.alive - found.down
+    if gone and found.alive:
+        said.append(f"{_named(gone)}: gone, counted up to the last scrape")
+    if grown.strangers:
+        said.append(f"{_named(grown.strangers)}: what was counted before the first scrape is not in the figures")
+    if grown.unborn:
+        said.append(f"{_named(grown.unborn)}: without _created, so that restarts and first counts are estimates")
+    return said
+
+
+def troubled(grown: Growth) -> dict[str, int]:
+    """The instances that found duplicates, losses and violations, by their addresses; those with the most first."""
+    counts: dict[str, int] = {}
+    for place, value in grown.by_target.items():
+        address = dict(place.target).get("instance", "")
+        if place.name in COUNTERS and COUNTERS[place.name].counted in _TROUBLES and _ADDRESS.fullmatch(address):
+            counts[address] = counts.get(address, 0) + round(value)
+    return {address: counts[address] for address in sorted(counts, key=lambda each: (-counts[each], each))}
+
+
+def name_of(target: Target) -> str:
+    """What people call an instance."""
+    labels = dict(target)
+    return inert(labels.get("instance") or labels.get("pod") or labels.get("job") or "an instance without a name")
+
+
+def _named(targets: Iterable[Target]) -> str:
+    return _listed(sorted(map(name_of, targets)))
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - NAMES_MAX
+    return ", ".join(map(inert, names[:NAMES_MAX])) + (f" and {more} more" if more > 0 else "")
+
+
+def _is_known(name: str, words: str) -> bool:
+    return name not in COUNTERS or words in (COUNTERS[name].words or ("",))
