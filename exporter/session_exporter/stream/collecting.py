@@ -11,6 +11,7 @@ from session_exporter.journal import Batch, JournalReader
 from session_exporter.stream.retention import Position, SegmentKey
 from session_exporter.stream.routing import Routed, Router
 from session_exporter.stream.sending import Parcel
+from session_exporter.stream.turns import turns
 
 # Of the journal, for one round: some ten thousand events. A batch more may be in it.
 ROUND_BYTES: Final = 768 * 1024
@@ -117,12 +118,16 @@ class Collector:
 
     def _add(self, found: Collected, batch: Batch, sent: Mapping[int, int]) -> None:
         writer, ends = batch.writer, batch.ends
-        routed = self._route(batch, sent)
-        found.parcels += [Parcel(stream, writer, batch.seq, *each) for stream, each in routed.items()]
+        parcels = [
+            Parcel(stream, writer, batch.seq, *each)
+            for turn in turns(batch.events, ends)
+            for stream, each in self._route(batch, turn, sent).items()
+        ]
+        found.parcels += parcels
         known = self._known(batch)
         found.fresh += len(ends) - known
         if known:
-            again = {end for each in routed.values() for end in each.ends}
+            again = {end for parcel in parcels for end in parcel.ends}
             found.again += len(again.intersection(ends[:known]))
         found.until[writer.id] = (batch.seq, ends[-1])
 
@@ -133,18 +138,18 @@ class Collector:
             return len(batch.ends) if batch.seq < seq else 0
         return bisect_right(batch.ends, offset)
 
-    def _route(self, batch: Batch, sent: Mapping[int, int]) -> Mapping[int, Routed]:
+    def _route(self, batch: Batch, turn: slice, sent: Mapping[int, int]) -> Mapping[int, Routed]:
         try:
-            return self._router.route(batch.events, batch.ends, batch.writer, sent)
+            return self._router.route(batch.events[turn], batch.ends[turn], batch.writer, sent)
         except MemoryError:
             raise
         except Exception:
             logger.exception("a batch is taken event by event: a defect of the forwarder")
-            return self._route_singly(batch, sent)
+            return self._route_singly(batch, turn, sent)
 
-    def _route_singly(self, batch: Batch, sent: Mapping[int, int]) -> Mapping[int, Routed]:
+    def _route_singly(self, batch: Batch, turn: slice, sent: Mapping[int, int]) -> Mapping[int, Routed]:
         routed: dict[int, Routed] = {}
-        for event, end in zip(batch.events, batch.ends, strict=True):
+        for event, end in zip(batch.events[turn], batch.ends[turn], strict=True):
             try:
                 found = self._router.route([event], [end], batch.writer, sent)
             except Exception:  # noqa: BLE001 - one event must not stop all others for ever
