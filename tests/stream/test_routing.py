@@ -242,6 +242,13 @@ def test_claims_are_told_again_after_going_back() -> None:
     assert claims(ours, event) == [at(0)]
 
 
+def test_what_was_not_routed_after_all_is_not_remembered_as_told() -> None:
+    ours, event = router(), wire.Reused(at(0), "chat", "s-1", "ann")
+    with pytest.raises(ValueError, match="shorter"):
+        ours.route([event, event], [100], WRITER)
+    assert claims(ours, event) == [at(0)]
+
+
 def test_claims_are_remembered_within_bounds(monkeypatch) -> None:
     monkeypatch.setattr(claiming, "CLAIMS_MAX", 100)
     ours = router()

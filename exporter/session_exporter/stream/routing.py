@@ -75,9 +75,6 @@ class Router:
     ) -> dict[int, Routed]:
         """Route events of one segment, in the order written.
 
-        Nearly every event of a busy application is the reuse or the lookup of a session whose user is known, so that
-        way is written out here, with what it needs at hand.
-
         Args:
             events: As the worker wrote them.
             ends: Of each, the offset behind its frame in the segment.
@@ -88,9 +85,21 @@ class Router:
             By partition, or `keys.SHARED`, what goes there; streams to which nothing goes are left out. Of one event,
             all that goes to one stream stands together.
         """
-        is_again = bool(ends) and ends[0] <= max(sent.values(), default=0)
         out = _Out(writer, sent)
-        hot = _NO_KINDS if is_again else self._hot
+        is_again = bool(ends) and ends[0] <= max(sent.values(), default=0)
+        try:
+            self._route_all(events, ends, _NO_KINDS if is_again else self._hot, out)
+        except BaseException:
+            # What it has remembered to have told is lost.
+            self.forget()
+            raise
+        return dict(out)
+
+    def _route_all(self, events: Sequence[wire.Event], ends: Sequence[int], hot: frozenset[type], out: "_Out") -> None:
+        """Nearly every event of a busy application is the reuse or the lookup of a session whose user is known.
+
+        So that way is written out here, with what it needs at hand.
+        """
         known, texts, shift_us = self._claims.get, self.rewriter.texts, self.rewriter.shift_us
         for event, end in zip(events, ends, strict=True):
             if type(event) in hot and (claim := known((event.scope, event.session, event.user))) is not None:
@@ -101,7 +110,6 @@ class Router:
                     to.events.append(_met(event, at_us, claim, texts))
                     continue
             self._route(event, end, out)
-        return dict(out)
 
     def _route(self, event: wire.Event, end: int, out: "_Out") -> None:
         told = self.rewriter.rewrite(event)
