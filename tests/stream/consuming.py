@@ -37,13 +37,13 @@ class Sending:
     """A forwarder's run, of which each entry is written when the test says so; the events of a writer are numbered.
 
     Args:
-        client: Of the Redis.
+        client: Of the Redis; None to make entries only.
         forwarder: Its id.
         run: The number of its first run.
     """
 
-    def __init__(self, client: "redis.Redis[bytes]", forwarder: str = "forwarder", run: int = 1) -> None:
-        self._client = client
+    def __init__(self, client: "redis.Redis[bytes] | None" = None, forwarder: str = "forwarder", run: int = 1) -> None:
+        self._client: Any = client
         self.forwarder = forwarder
         self.run = run
         self.sent: dict[Place, int] = {}
@@ -57,7 +57,8 @@ class Sending:
         """Write an entry with the events of these numbers; returns its id."""
         identifier = says.pop("id", "*")
         raw = self.entry(stream, events, writer, **says)
-        return self._client.xadd(keys.stream(stream), {keys.FIELD: raw}, id=identifier)
+        added: bytes = self._client.xadd(keys.stream(stream), {keys.FIELD: raw}, id=identifier)
+        return added
 
     def entry(self, stream: int, events: Sequence[int], writer: str = "writer", **says: Any) -> bytes:
         """Make an entry, as if it was sent."""

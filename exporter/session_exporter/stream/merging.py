@@ -54,12 +54,12 @@ class Merger:
         return not self._open
 
     def wanted(self, count: int) -> dict[int, StreamId]:
-        """From where each stream is to be read next; none of which `count` entries wait for the other streams."""
+        """From where streams are to be read next; not those of which `count` entries wait until others are as far."""
         bound = min((self.cursors[stream] for stream in self._open), default=FIRST)
         return {
             stream: cursor
             for stream, cursor in self.cursors.items()
-            if len(self._pending[stream]) < count or (stream in self._open and cursor[0] <= bound[0])
+            if len(self._pending[stream]) < count or cursor[0] <= bound[0]
         }
 
     def arrive(self, read: dict[int, Sequence[Arrived]], count: int) -> None:
