@@ -4,7 +4,9 @@ The partition of a session's digest keeps the session, but what its users do is 
 of each user of a session when the user is first seen with it, and again before the session would have expired there.
 """
 
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
+
+import msgspec
 
 from session_exporter.core import events as wire
 from session_exporter.stream.bounded import BoundedDict
@@ -17,7 +19,7 @@ CLAIMING: Final = frozenset((wire.Created, wire.Reused, wire.LookedUp, wire.Obse
 Pair: TypeAlias = tuple[str, str, str]
 
 
-class Claim(NamedTuple):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """What is remembered of a session and its user, with all that is needed to send on an event of both.
 
     Attributes:

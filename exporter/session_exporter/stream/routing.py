@@ -123,7 +123,7 @@ class Router:
             home = self._partition(told.user)
             out.put(home, end, told)
             if told.session and type(told) in CLAIMING:
-                self._claim(event, told, end, out)
+                self._claim(event, told, home, end, out)
             elif told.session and isinstance(told, wire.Unmet):
                 out.put(self._partition(told.session, place), end, structs.replace(told, kept=True))
         elif told.session and type(told) in SHARED_KINDS:
@@ -134,13 +134,13 @@ class Router:
     def _have_met(self, event: wire.Event) -> bool:
         return (event.scope, event.session, event.user) in self._claims
 
-    def _claim(self, event: wire.Event, told: wire.Event, end: int, out: "_Out") -> None:
+    def _claim(self, event: wire.Event, told: wire.Event, home: int, end: int, out: "_Out") -> None:
         """Tell the keeper of a session of its user, unless it was told lately."""
         pair = (event.scope, event.session, event.user)
         if self._claims.is_news(pair, told.at_us):
             rules, place = self._judged(event.scope)
             if out.put(self._partition(told.session, place), end, claim_of(told)):
-                self._claims.note(pair, told, self._partition(told.user), rules.idle_timeout_us // 2)
+                self._claims.note(pair, told, home, rules.idle_timeout_us // 2)
 
     def _check(self, event: wire.Event, told: wire.Event, end: int, out: "_Out") -> None:
         rules, place = self._judged(event.scope)
