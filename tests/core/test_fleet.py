@@ -42,7 +42,7 @@ def histories(draw):
             continue
         is_named = (session not in made and kind != "created") or draw(st.integers(0, 2)) > 0
         made.update([session] if kind == "created" else [])
-        named.update([session] if is_named and kind in {"created", "reused", "observed"} else [])
+        named.update([(hour, session)] if is_named and kind in {"created", "reused", "observed"} else [])
         user = owner[session] if is_named else ""
         request = draw(st.sampled_from(["", f"{writer.id}-{hour}-r1", f"{writer.id}-{hour}-r2"]))
         base = (at_us, "chat", session, user, key[session] if is_named else "", request)
@@ -74,7 +74,7 @@ def histories(draw):
             )
         elif kind == "unmet":
             # Who misses a session of nobody is the one whose it turns out to be.
-            who = draw(st.sampled_from([owner[session], "", *(["dan"] if session in named else [])]))
+            who = draw(st.sampled_from([owner[session], "", *(["dan"] if (hour, session) in named else [])]))
             missed, shared = draw(st.integers(0, 2)), draw(st.booleans())
             since_us = at_us - draw(st.integers(1, 20)) * SECOND // 16
             event = wire.Unmet(at_us, "chat", session, who, "", request, b"", missed, since_us, "", shared)

@@ -227,7 +227,8 @@ class FleetLedger(Ledger):
             keeper = self._keepers[judge.number].people
             claimed = keeper.sessions.get(session)
             if claimed is None and keeper.remembers(session):
-                claimed = keeper.meet(session, report.at_us)  # it has expired, and is somebody's all the same
+                # It has expired, and is somebody's all the same.
+                claimed = keeper.meet(session, report.at_us, revive=report.kind != ENDED)
             if claimed is None or (self.share.has(claimed.user) if claimed.owner else people.remembers(session)):
                 return judge
             return None
@@ -294,15 +295,15 @@ class FleetLedger(Ledger):
 
     def _kept_unmet(self, judge: ScopeJudge, report: Report) -> None:
         """Judge it where the session is kept, unless it is one of that user."""
-        keeper = self._keepers[judge.number].people
+        keeper, is_here = self._keepers[judge.number].people, report.session in judge.people.sessions
         claimed = keeper.sessions.get(report.session)
-        if claimed is not None:
-            if claimed.owner is not None and claimed.user != report.user:
+        if claimed is not None and claimed.owner is not None:
+            if claimed.user != report.user:
                 judge.tally.stale(report)
-        elif report.session not in judge.people.sessions and keeper.remembers(report.session):
-            judge.tally.stale(report)
-        else:
+        elif is_here or (claimed is None and not keeper.remembers(report.session)):
             judge.continuity.unmet(report)
+        elif claimed is None:
+            judge.tally.stale(report)
 
     def _make_room(self) -> None:
         super()._make_room()
