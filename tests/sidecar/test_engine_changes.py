@@ -38,6 +38,9 @@ def test_a_state_that_was_lost_starts_new_counters_and_knows_what_can_still_be_r
     assert chat.born_us > born_us
     sidecar.reused(181, "s1")
     assert sidecar.chat(182).reuses == 1
+    assert sidecar.cycle().exporter.states_lost == 1
+    sidecar.stop()
+    assert sidecar.cycle().exporter.states_lost == 1
 
 
 def test_a_lost_state_is_told_in_the_log(sidecar: Sidecar, caplog: pytest.LogCaptureFixture) -> None:
@@ -52,6 +55,7 @@ def test_a_lost_state_is_told_in_the_log(sidecar: Sidecar, caplog: pytest.LogCap
 def test_the_first_start_counts_what_the_workers_recorded_before_it(sidecar: Sidecar) -> None:
     sidecar.created(0, "s1")
     assert sidecar.chat(LATER_S).creates == 1
+    assert sidecar.cycle().exporter.states_lost == 0
 
 
 def test_a_start_that_is_killed_while_it_learns_after_a_lost_state_counts_nothing_of_it(sidecar: Sidecar) -> None:

@@ -127,7 +127,7 @@ def test_a_scrape_shows_what_was_committed_by_it() -> None:
     assert engine.begun.is_set()
 
 
-def test_a_scrape_that_finds_a_partition_taken_ends_the_daemon() -> None:
+def test_a_partition_that_is_found_taken_ends_the_daemon_and_every_scrape() -> None:
     engine = StandIn()
     engine.failure = PartitionTaken("partition 1 is owned by the-other")
 
@@ -135,6 +135,7 @@ def test_a_scrape_that_finds_a_partition_taken_ends_the_daemon() -> None:
         running = asyncio.create_task(daemon.run())
         await asyncio.to_thread(engine.begun.wait, GENEROUS_S)
         engine.go_on.set()
+        assert await daemon.scrape(GENEROUS_S) is None
         await running
 
     with daemon_of(engine) as daemon, pytest.raises(PartitionTaken, match="owned by the-other"):

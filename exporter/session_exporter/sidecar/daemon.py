@@ -154,7 +154,10 @@ class Daemon:
             self._awaited = asyncio.create_task(self._cycle(timeout_s))
             self._awaited.add_done_callback(_heard)
             await asyncio.wait([self._awaited], timeout=STREAM_WAIT_S)
-        return self._awaited.result() if self._awaited.done() else self._engine.snapshot
+        # It takes too long, or the daemon ends, which then says why.
+        with contextlib.suppress(asyncio.InvalidStateError, asyncio.CancelledError, PartitionTaken):
+            return self._awaited.result()
+        return self._engine.snapshot
 
     def committed(self) -> Snapshot | None:
         """Return the newest committed snapshot at once."""
