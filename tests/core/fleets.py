@@ -69,8 +69,10 @@ class Fleet:
             event, **{name: text_of(self.names.digest(getattr(event, name))) for name in IDS if hasattr(event, name)}
         )
         met = (writer.replica, event.scope, event.session, event.user)
-        if isinstance(event, wire.Ended) and met not in self.met:  # somebody may end what is another's
-            told = msgspec.structs.replace(told, user="", key="")
+        if isinstance(event, wire.Ended) and event.user and met not in self.met:  # one may end what is another's
+            counted = msgspec.structs.replace(told, halved=True)
+            judged = msgspec.structs.replace(counted, user="", key="")
+            return [(self.partition(event.user), counted), (None, judged)]
         if is_shared(told):
             return [(None, told)]
         if isinstance(event, wire.Unmet):

@@ -31,6 +31,7 @@ _VALUES = {
     "errors": st.dictionaries(st.sampled_from(DB_ERRORS), st.integers(0, 9), max_size=2),
     "origin": st.sampled_from([wire.RESULT, wire.UPSERT, wire.ROW]),
     "kept": st.just(value=False),  # no worker says so
+    "halved": st.just(value=False),  # nor so
     "missed": st.sampled_from([wire.OTHER_USED, wire.MISSED_BY_USER, wire.MISSED_BY_ID]),
 }
 _BY_TYPE = {bool: st.booleans(), int: st.just(0) | times, str: st.sampled_from(["", "words"])}

@@ -57,6 +57,8 @@ def claims(ours, *events):
 
 def is_arranged(event):
     """Whether it is for a keeper alone, besides the event that it is about."""
+    if isinstance(event, wire.Ended):
+        return event.halved and not event.user
     return isinstance(event, wire.Claimed | wire.Checked) or (isinstance(event, wire.Unmet) and event.kept)
 
 
@@ -76,8 +78,8 @@ def report_of(event):
 @given(happenings.events)
 def test_an_event_goes_to_its_user_or_to_all_or_to_its_request(event) -> None:
     told = Rewriter(Pseudonyms(KEY)).rewrite(event)
-    if isinstance(event, wire.Ended) and event.session:
-        told = structs.replace(told, user="", key="")
+    if isinstance(event, wire.Ended) and event.session and event.user:
+        told = structs.replace(told, halved=True)
     report = report_of(told)
     if told.user:
         expected = partition_of(report.user, PARTITIONS)
@@ -111,10 +113,13 @@ def test_a_request_that_did_not_get_a_session_is_told_to_its_user_and_to_the_kee
     assert kept == [(partition_of(report_of(told).session, PARTITIONS), told)]
 
 
-def test_an_end_is_its_users_alone_when_they_were_seen_together() -> None:
+def test_an_end_is_judged_by_all_unless_its_user_was_seen_with_the_session() -> None:
     ours = router()
     used, ended = wire.Reused(at(0), "chat", "s-1", "ann"), wire.Ended(at(1), "chat", "s-1", "ann", "phone")
-    assert routed(ours, ended) == [(SHARED, wire.Ended(at(1), "chat", text("s-1")))]
+    assert routed(ours, ended) == [
+        (SHARED, wire.Ended(at(1), "chat", text("s-1"), halved=True)),
+        (partition("ann"), wire.Ended(at(1), "chat", text("s-1"), text("ann"), text("phone"), halved=True)),
+    ]
     routed(ours, used)
     assert routed(ours, ended) == [
         (partition("ann"), wire.Ended(at(1), "chat", text("s-1"), text("ann"), text("phone")))

@@ -107,9 +107,15 @@ class Observed(_Event, tag=4, frozen=True):
 
 
 class Ended(_Event, tag=5, frozen=True):
-    """A session ended; a reason outside of `END_REASONS` counts as `other`."""
+    """A session ended; a reason outside of `END_REASONS` counts as `other`.
+
+    Attributes:
+        reason: One of `END_REASONS`.
+        halved: Told to the user's partition, to be counted, and without the user to all consumers, to be judged.
+    """
 
     reason: Id = "other"
+    halved: bool = False
 
 
 class Attributed(_Event, tag=6, frozen=True):

@@ -57,7 +57,7 @@ _SHARED: Final[dict[type, int]] = {
     wire.Ended: ENDED,
     wire.Unmet: UNMET,
 }
-_ARRANGED: Final = frozenset((wire.Claimed, wire.Checked, wire.Unmet))
+_ARRANGED: Final = frozenset((wire.Claimed, wire.Checked, wire.Unmet, wire.Ended))
 
 
 def is_shared(event: wire.FleetEvent) -> bool:
@@ -137,6 +137,8 @@ class FleetLedger(Ledger):
     def _is_told_twice(self, event: wire.FleetEvent) -> bool:
         if isinstance(event, wire.Claimed):
             return self.share.has(self.names[event.user])
+        if isinstance(event, wire.Ended):
+            return event.halved and bool(event.user)
         return isinstance(event, wire.Checked) or (isinstance(event, wire.Unmet) and event.kept)
 
     # On arrival.
@@ -146,6 +148,8 @@ class FleetLedger(Ledger):
             self._share(event, judge, writer)
         elif isinstance(event, wire.Claimed):
             self._take_turn(self._report(event, CLAIMED, judge, writer))
+        elif isinstance(event, wire.Ended) and event.halved:
+            self._count_arrival(event)
         elif isinstance(event, wire.Unmet) and event.kept:
             self._take_turn(self._report(event, KEPT_UNMET, judge, writer))
         elif isinstance(event, wire.Checked):
@@ -165,9 +169,8 @@ class FleetLedger(Ledger):
     def _share(self, event: wire.FleetEvent, judge: ScopeJudge, writer: wire.Writer) -> None:
         """Take in what all consumers hear: what counts on arrival counts with one of them."""
         report = self._report(event, _SHARED[type(event)], judge, writer)
-        if self.share.has(report.session):
-            self.totals.events[wire.KINDS[type(event)]] += 1
-            self.totals.late_events += int(report.at_us < self.watermark_us)
+        if self.share.has(report.session) and not (isinstance(event, wire.Ended) and event.halved):
+            self._count_arrival(event)
         if isinstance(event, wire.LookedUp | wire.Observed):
             is_lookup = isinstance(event, wire.LookedUp) or event.origin == wire.RESULT
             if is_lookup and self.share.has(report.evidence.request or report.session):
@@ -177,6 +180,10 @@ class FleetLedger(Ledger):
         elif isinstance(event, wire.Created):
             judge.is_first(report)
         self._take_turn(report)
+
+    def _count_arrival(self, event: wire.FleetEvent) -> None:
+        self.totals.events[wire.KINDS[type(event)]] += 1
+        self.totals.late_events += int(event.at_us < self.watermark_us)
 
     def _report(self, event: Any, kind: int, judge: ScopeJudge, writer: wire.Writer) -> Report:
         """As of `Ledger`; ids were compared with their formats where they were still known."""

@@ -53,6 +53,7 @@ FIELDS: Final = {
     "missed": PLAIN,
     "shared": PLAIN,
     "kept": PLAIN,
+    "halved": PLAIN,
     "mismatched": PLAIN,
     "id_kind": PLAIN,
     "form": PLAIN,

@@ -116,9 +116,11 @@ class Router:
         rules, place = self._judged(event.scope)
         if rules.id_formats:
             self._check(event, told, end, out)
-        if isinstance(told, wire.Ended) and told.session and not self._have_met(event):
-            # Anybody may end a session, whosever it is: the end is its user's alone when they were seen together.
-            told = structs.replace(told, user="", key="")
+        if isinstance(told, wire.Ended) and told.user and told.session and not self._have_met(event):
+            # Anybody may end a session, whosever it is: an end is its user's alone when both were seen together.
+            # That may have been forgotten when it is sent again, so it is counted with its user all the same.
+            told = structs.replace(told, halved=True)
+            out.put(SHARED, end, structs.replace(told, user="", key=""))
         if told.user:
             home = self._partition(told.user)
             out.put(home, end, told)
