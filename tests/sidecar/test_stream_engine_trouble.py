@@ -299,6 +299,15 @@ def test_a_partition_that_another_one_owns_is_refused_at_the_start(
     assert not [name for name in fleet.client.keys(f"{keys.PREFIX}:*:owner") if b"{2}" not in name]
 
 
+def test_what_is_no_stream_is_refused_at_the_start_and_partitions_are_given_back(
+    fleet: Fleet, consumer: Consumer
+) -> None:
+    fleet.client.set(keys.stream(1), "a stranger's")
+    with pytest.raises(StreamRefused, match=r"session-exporter:\{1\} is a string; expected a stream, or nothing"):
+        consumer.cycle()
+    assert not fleet.client.keys(f"{keys.PREFIX}:*:owner")
+
+
 def test_a_consumer_takes_its_own_lease_over_at_once(fleet: Fleet, consumer: Consumer) -> None:
     consumer.cycle()
     consumer.kill()

@@ -24,6 +24,7 @@ from session_exporter.sidecar.snapshot import STREAM_CUT, Role
 from session_exporter.sidecar.state import State
 from session_exporter.sidecar.transport import StreamFigures
 from session_exporter.stream.entries import VERSION, Layout
+from session_exporter.stream.fitness import require_fit
 from session_exporter.stream.reader import StreamReader
 from session_exporter.stream.server import StreamServer, stream_url
 from session_exporter.stream.taking import StreamBatch
@@ -99,7 +100,7 @@ class StreamIntake:
 
         Raises:
             PartitionTaken: Another consumer owns a partition, and goes on owning it.
-            StreamRefused: Redis does not let us in, or is of another fleet.
+            StreamRefused: Redis does not let us in, is of another fleet, or has something else where streams belong.
             StreamUnavailable: Redis is not there, and the state is new: who counted before is known only there.
         """
         server, settings = self._server_of(config), config.stream
@@ -117,6 +118,7 @@ class StreamIntake:
         self._was_up, self._redelivered, self._skipped = False, 0, {}
         try:
             self.reader.lock()
+            require_fit(server, settings.partitions)
         except StreamUnavailable as error:
             if state.identity() is None:
                 raise
