@@ -96,6 +96,7 @@ def test_a_millisecond_beyond_all_measure_is_passed_on_in_pieces() -> None:
         (b"\x91\x02", "newer_version"),
         (Sending().entry(0, [1], version=7), "newer_version"),
         (Sending().entry(0, [2, 1]), "malformed"),
+        (Sending().entry(0, []), "malformed"),
     ],
 )
 def test_what_is_no_entry_is_known_for_what_it_is(raw, reason) -> None:

@@ -14,8 +14,9 @@ _POLL_S: Final = 0.1
 _OURS: Final = b"ours"
 
 # KEYS: owner, fence. ARGV: the token we hold or "", state, name, milliseconds.
-# A lease of the same state is taken over: its directory's lock says that nobody else uses it. Returns `ours`, the token
-# and whether it is another one than before; or the token of who owns the partition and how long that lasts.
+# A lease of the same state is taken over: its directory's lock says that nobody else uses it. Returns `ours` or the
+# owner, the token, and how long that of another owner lasts. After a first command that takes none, Redis lets the
+# others pass though it has no memory left: who owns a partition will free it.
 _TAKE: Final = """
 local token = redis.call('GET', KEYS[1])
 if token and token == ARGV[1] then
@@ -25,9 +26,10 @@ end
 if token and string.match(token, '^%d+:([^:]*):') ~= ARGV[2] then
   return {token, token, redis.call('PTTL', KEYS[1])}
 end
+redis.call('DEL', KEYS[1])
 token = redis.call('INCR', KEYS[2]) .. ':' .. ARGV[2] .. ':' .. ARGV[3]
 redis.call('SET', KEYS[1], token, 'PX', ARGV[4])
-return {'ours', token, 1}
+return {'ours', token, 0}
 """
 # KEYS: owner. ARGV: token.
 _GIVE_UP: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end return 0"

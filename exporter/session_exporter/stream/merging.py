@@ -127,13 +127,14 @@ def read_entry(raw: bytes | None) -> Entry | BadEntry:
     if len(raw) > _DECODED_BYTES_MAX:
         return BadEntry("malformed", f"{len(raw)} bytes; expected at most {_DECODED_BYTES_MAX}")
     try:
-        return decode(raw)
+        entry = decode(raw)
     except BadEntry as error:
         return error
+    return entry if entry.events else BadEntry("malformed", "no events; expected some")
 
 
 def _turn(read: tuple[Arrived, Entry | BadEntry]) -> tuple[str, int, int]:
     entry = read[1]
     if isinstance(entry, BadEntry):
         return ("", 0, 0)
-    return (entry.origin.id, entry.segment, entry.ends[0] if entry.ends else 0)
+    return (entry.origin.id, entry.segment, entry.ends[0])

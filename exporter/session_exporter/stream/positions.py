@@ -102,7 +102,7 @@ class Progress:
             self._touched.add(place)
 
     def take(self, stream: int, entry: Entry, now_us: int) -> Fresh:
-        """Note that an entry is taken in; those of one stream in their order."""
+        """Note that an entry, which has events, is taken in; those of one stream in their order."""
         place = (stream, entry.origin.id)
         run = f"{entry.forwarder}/{entry.run}"
         position = self._current.get(place)
@@ -110,8 +110,7 @@ class Progress:
         sent = entry.before + len(entry.events)
         expected = self._expected(place, position, run)
         # What has begun before this entry, or with it, was not cut: only a gap before all new events is one.
-        is_cut = not known and entry.events and expected is not None and entry.before > expected
-        cut = entry.before - expected if is_cut and expected is not None else 0
+        cut = max(entry.before - expected, 0) if not known and expected is not None else 0
         if position is not None and position.run != run:
             self._run_before[place] = (position.run, position.sent)
         at = (entry.segment, entry.ends[-1]) if known < len(entry.events) else position[:2] if position else (0, 0)

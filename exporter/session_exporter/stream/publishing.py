@@ -22,8 +22,8 @@ _OK: Final = b"ok"
 T = TypeVar("T")
 
 # KEYS: owner, committed, shared-committed, status, stream. ARGV: token, state, name, position, shared position, below
-# what the stream is trimmed or "", the lengths of the four lists that follow: positions of both kinds to tell, writers
-# of both kinds to forget. What gives memory back comes first: then Redis lets the rest pass though it has none left.
+# what the stream is trimmed, the lengths of the four lists that follow: positions of both kinds to tell, writers of
+# both kinds to forget. What gives memory back comes first: then Redis lets the rest pass though it has none left.
 _PUBLISH: Final = """
 local owner = redis.call('GET', KEYS[1])
 if owner ~= ARGV[1] then return owner or '' end
@@ -35,7 +35,7 @@ local function tell(command, key, count)
     at, count = at + some, count - some
   end
 end
-if ARGV[6] ~= '' then redis.call('XTRIM', KEYS[5], 'MINID', '~', ARGV[6]) end
+redis.call('XTRIM', KEYS[5], 'MINID', '~', ARGV[6])
 tell('HSET', KEYS[2], tonumber(ARGV[7]))
 tell('HSET', KEYS[3], tonumber(ARGV[8]))
 tell('HDEL', KEYS[2], tonumber(ARGV[9]))
@@ -156,7 +156,7 @@ class Publisher:
             self._name,
             text_of(applied),
             text_of(shared),
-            text_of(below) if below > FIRST else "",
+            text_of(max(below, FIRST)),
             *map(len, lists),
             *chain.from_iterable(lists),
         )

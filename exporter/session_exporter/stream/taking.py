@@ -53,9 +53,9 @@ class Taking:
         self._skipped_until: dict[int, StreamId] = {}
 
     def take(self, arrived: Arrived, entry: Entry | BadEntry) -> StreamBatch | None:
-        """Take in an entry; None when nothing in it is new."""
-        if isinstance(entry, BadEntry) or not entry.events:
-            self._skip(arrived, entry.reason if isinstance(entry, BadEntry) else "malformed")
+        """Take in an entry that has events, if it is one; None when nothing in it is new."""
+        if isinstance(entry, BadEntry):
+            self._skip(arrived, entry.reason)
             return None
         self._holds.hear(entry.forwarder, entry.events[0].at_us, entry.sent_us, entry.behind_us)
         known, cut = self.progress.take(arrived.stream, entry, arrived.ms * 1000)
