@@ -165,8 +165,10 @@ class StreamServer:
             StreamUnavailable: As `speaking`.
         """
         with self.speaking() as client:
-            client.set(keys.LAYOUT, entries.encode(layout), nx=True)
             raw = client.get(keys.LAYOUT)
+            if raw is None:  # a Redis without memory takes nothing, but lets those in who free it
+                client.set(keys.LAYOUT, entries.encode(layout), nx=True)
+                raw = client.get(keys.LAYOUT)
         try:
             found = msgspec.msgpack.decode(raw, type=entries.Layout)
         except (msgspec.MsgspecError, TypeError) as error:
