@@ -183,6 +183,7 @@ def test_what_redis_has_forgotten_is_no_leave_taking(holds) -> None:
     assert holds.from_us() == START_US - FORGOTTEN_US
     wait(holds, 16)
     assert holds.from_us() is None
+    assert not holds._senders
 
 
 def test_what_was_complete_may_be_no_longer_when_redis_has_forgotten_some_of_it(holds) -> None:

@@ -166,7 +166,7 @@ class Holds:
 
     def _give_up(self, forwarder: str, sender: _Sender) -> None:
         sender.waited_for = False
-        if not sender.present:
+        if not sender.present or sender.forgotten:
             del self._senders[forwarder]
 
     def _put_in_order(self) -> None:

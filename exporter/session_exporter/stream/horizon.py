@@ -27,6 +27,12 @@ class Horizon:
         self._through_us = 0
         self._is_settled = False
 
+    def reconnect(self) -> None:
+        """Note that the streams are read from their beginning, and may not be what they were."""
+        self._is_settled = False
+        self.roster.forget()
+        self.holds.reconnect()
+
     def looked(self, reading: Reading) -> None:
         """Note that streams were read, and that nothing of it has been returned yet."""
         self._is_settled = False

@@ -15,7 +15,7 @@ from session_exporter.stream.clock import ServerClock
 from session_exporter.stream.entries import Layout
 from session_exporter.stream.horizon import Horizon
 from session_exporter.stream.lease import LEASE_MS, Lease
-from session_exporter.stream.link import Link
+from session_exporter.stream.link import START_S, Link
 from session_exporter.stream.positions import Place, StreamPositions
 from session_exporter.stream.publishing import Publisher
 from session_exporter.stream.reading import Reading
@@ -48,6 +48,7 @@ class StreamReader:
         name: What people call this consumer.
         layout: What the fleet must agree on, at each connect; None for nothing.
         lease_ms: For how long a partition is leased.
+        start_s: For how long `lock` waits for a Redis that is not there.
         clock_ns: Nanoseconds since the Unix epoch.
 
     Attributes:
@@ -65,6 +66,7 @@ class StreamReader:
         name: str,
         layout: Layout | None = None,
         lease_ms: int = LEASE_MS,
+        start_s: float = START_S,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.clock = ServerClock(server.time_us, clock_ns, time.monotonic)
@@ -75,7 +77,7 @@ class StreamReader:
         self._horizon = Horizon(settings.patience_us)
         self._taking = Taking(positions, self._horizon.holds)
         self._streams = (*sorted(share.owned), keys.SHARED)
-        self._link = Link(server, layout)
+        self._link = Link(server, layout, start_s=start_s)
         self._lease = Lease(server, share.owned, state_id=state_id, name=name, lease_ms=lease_ms)
         self._publisher = Publisher(server, settings, share, self._lease, state_id=state_id, name=name)
         self._predecessor: Predecessor | None = None
@@ -95,7 +97,7 @@ class StreamReader:
             self._adopt(self._predecessor)
         self._readings += 1
         self._reading = Reading(self._server, self._streams)
-        self._horizon.holds.reconnect()
+        self._horizon.reconnect()
         self._publisher.forget_applied()
         self._publisher.say(self._taking.progress.committed)
 

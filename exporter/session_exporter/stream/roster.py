@@ -46,6 +46,11 @@ class Roster:
         """Whether it is worth reading again."""
         return time.monotonic() >= self._read_at_s
 
+    def forget(self) -> None:
+        """Note that what was read is of no use any more: Redis may have been another one then."""
+        self.presences, self._raw, self.running = {}, {}, 0
+        self._read_at_s = float("-inf")
+
     def answered(self, answer: Sequence[bytes], now_us: int) -> None:
         """Take in the answer to `COMMAND`.
 
