@@ -74,7 +74,9 @@ def test_every_key_arrives_where_it_belongs() -> None:
             audit_trail: {events_per_user: 0, retention: 5m}
             per_user: {top: 50}
             privacy: {show_ids: true, key_file: /etc/key}
-            stream: {url: "unix://${X}", url_file: null, partitions: 64, max_entries: 1_000, tail: 5m, patience: 30s}
+            stream:
+              {url: "unix://${X}", url_file: null, partitions: 64, send_every: 1s,
+               max_entries: 1_000, tail: 5m, patience: 30s}
             replica: pod-3
             """),
         "f.yml",
@@ -111,7 +113,7 @@ def test_every_key_arrives_where_it_belongs() -> None:
             top_users=50,
         ),
         privacy=PrivacySettings(show_ids=True, key_file=Path("/etc/key")),
-        stream=StreamSettings("unix://${X}", None, 64, 1000, 300_000_000, 30_000_000),
+        stream=StreamSettings("unix://${X}", None, 64, 1_000_000, 1000, 300_000_000, 30_000_000),
         replica="pod-3",
     )
 

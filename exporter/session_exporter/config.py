@@ -70,6 +70,7 @@ class StreamSettings:
         url: Of the Redis or Valkey, with `${VARIABLE}` where the environment is to be put in; `""` for none.
         url_file: A file that holds the URL instead; None for none.
         partitions: How many streams the users are spread over; the same for all who share the Redis.
+        send_every_us: How long forwarders collect what they send; the more of them there are, the longer.
         max_entries: Of each stream; what is beyond it is cut, the oldest first, and counted.
         tail_us: For how long entries are kept after they were committed, for an owner whose state was lost.
         patience_us: For how long verdicts wait for a forwarder that is known, but silent.
@@ -78,6 +79,7 @@ class StreamSettings:
     url: str = ""
     url_file: Path | None = None
     partitions: int = 16
+    send_every_us: int = 500_000
     max_entries: int = 1_000_000
     tail_us: int = 60_000_000
     patience_us: int = 15_000_000

@@ -50,6 +50,8 @@ SCHEMA: Final[Mapping[str, Key]] = MappingProxyType(
         "stream.url": Key("stream.url", kinds.ServerUrl()),
         "stream.url_file": Key("stream.url_file", kinds.AbsolutePath()),
         "stream.partitions": Key("stream.partitions", kinds.Number(1, PARTITIONS_MAX)),
+        # Consumers take a forwarder for silent that says nothing for three seconds.
+        "stream.send_every": Key("stream.send_every_us", kinds.Duration("100ms", "1s")),
         "stream.max_entries": Key("stream.max_entries", kinds.Number(100, 1_000_000_000)),
         "stream.tail": Key("stream.tail_us", kinds.Duration("1s", "1d")),
         "stream.patience": Key("stream.patience_us", kinds.Duration("1s", "10m")),

@@ -26,9 +26,7 @@ from session_exporter.sidecar.workers import Reloads
 
 logger = logging.getLogger(__name__)
 
-# How often the journal is looked at while it is sent in full, how long a piece of a backlog may take, and how long to
-# wait when the journal cannot be read.
-FORWARD_EVERY_S: Final = 0.5
+# How long a piece of a backlog may take, and how long to wait when the journal cannot be read.
 FORWARD_BUDGET_S: Final = 1.0
 RETRY_AFTER_S: Final = 2.0
 # After SIGTERM; Kubernetes kills after 30 s.
@@ -154,14 +152,15 @@ class Forwarding:
             logger.exception("nothing is forwarded: a defect of the forwarder")
             return RETRY_AFTER_S
         self._failing = False
-        return 0.0 if self._pod.has_more else FORWARD_EVERY_S
+        return 0.0 if self._pod.has_more else self._pod.send_every_s
 
     async def _drain(self) -> None:
         until_s = self._told_at_s + self._options.drain_s
         while (left_s := until_s - time.monotonic()) > 0 and not self._hurry.is_set():
+            # Asked before: what a worker wrote last is sent after it has ended.
+            workers = await self.in_thread(self._pod.workers) if self._options.outlive_workers else 0
             wait_s = min(await self._forward(min(left_s, FORWARD_BUDGET_S)), DRAIN_EVERY_S)
             self.all_sent = self._pod.is_drained
-            workers = await self.in_thread(self._pod.workers) if self._options.outlive_workers else 0
             if self.all_sent and not workers:
                 break
             await self._wait_for(self._hurry, wait_s)

@@ -41,6 +41,7 @@ class Pod:
 
     Attributes:
         snapshot: What the last cycle left; None before the first one.
+        send_every_s: How long to wait between cycles, seconds.
 
     Raises:
         ConfigError: There is no URL, or no key that others share; or ids are to be shown.
@@ -158,6 +159,7 @@ class Pod:
         return state
 
     def _make(self, config: Config, key: bytes, server: StreamServer) -> Forwarder:
+        self.send_every_s = config.stream.send_every_us / 1e6
         forwarder = Forwarder(
             config,
             self._journal,
