@@ -63,6 +63,8 @@ class History:
             for name, words in COUNTED.items():
                 counts = [(at_s, float(stay.state.count(name, at_s))) for stay in own for at_s in stay.scrapes_s]
                 yield {"__name__": f"{name}_total", "scope": SCOPE, **words, **target}, counts
+            ones = [(at_s, 1.0) for stay in own for at_s in stay.scrapes_s]
+            yield {"__name__": "session_exporter_config_last_reload_successful", **target}, ones
             if self.shows_births:
                 births = [(at_s, stay.state.born_s) for stay in own for at_s in stay.scrapes_s]
                 yield {"__name__": "session_creates_created", "scope": SCOPE, **target}, births

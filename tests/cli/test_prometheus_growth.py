@@ -9,8 +9,9 @@ from recorded_prometheus import RecordedPrometheus
 from session_exporter.cli import prometheus_growth, prometheus_lives
 from session_exporter.cli.prometheus import Prometheus
 from session_exporter.cli.prometheus_growth import Growth, growth
+from session_exporter.cli.prometheus_presence import presence
 from session_exporter.cli.prometheus_queries import Selection
-from session_exporter.cli.prometheus_sightings import Span, census
+from session_exporter.cli.prometheus_sightings import Span
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -37,7 +38,7 @@ def prometheus(require_server, histories):
 
 def grown(prometheus: Prometheus, each: History) -> Growth:
     selection, span = Selection(f'case="{each.name}"'), Span(each.from_s, each.to_s)
-    return growth(prometheus, selection, span, census(prometheus, selection, span))
+    return growth(prometheus, selection, span, presence(prometheus, selection, span))
 
 
 def counts(found: Growth) -> dict[str, int]:

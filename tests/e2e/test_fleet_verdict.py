@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner
+from fleet_processes import Fleet
 from scraped_fleet import FleetPrometheus
-from sidecar_process import Sidecar
+from sidecar_process import Sidecar, until
 
 from session_exporter.cli.view_metrics import main
 from session_exporter.tracker import SessionTracker
@@ -211,3 +212,34 @@ def test_the_verdict_is_the_exit_code_and_a_silent_instance_leaves_none(promethe
     assert doubtful.exit_code == 2
     assert f"{two.instance} cannot be scraped now (up is 0): what was counted since is missing" in doubtful.stdout
     assert json.loads(asked(prometheus, "--json").stdout)["exporter"]["instances_down"] == [two.instance]
+
+
+def test_a_race_between_two_pods_is_told_by_whoever_counted_it(prometheus, redis, tmp_path):
+    with Fleet(tmp_path, redis, CONFIG, replicas=2, consumers=2, partitions=4).start() as fleet:
+        trackers = [SessionTracker(place, replica=f"pod-{number}") for number, place in enumerate(fleet.journals)]
+        for number, tracker in enumerate(trackers):
+            tracker.created("ann", f"session-{number}", scope=SCOPE)
+            for _ in range(50):
+                tracker.reused(f"user-{number}", f"another-{number}", scope=SCOPE)
+        until(lambda: _counted(fleet, "session_rapid_duplicate_creates_total") == 1, "the race is found")
+        until(lambda: _counted(fleet, "session_reuses_total") == 100, "all is counted")
+        prometheus.scrape(*(process.url for process in fleet.processes()))
+        found = asked(prometheus)
+        document = json.loads(asked(prometheus, "--json").stdout)
+        (finder,) = (each for each in fleet.consumers if _of(each, "session_rapid_duplicate_creates_total"))
+        assert found.exit_code == 1
+        assert "ALERT: 1 rapid duplicate create (cross_replica 1)" in found.stdout
+        assert f"view-metrics incidents --since 1h --url {finder.url}  #" in found.stdout
+        assert "counted by 2 instances: " in found.stdout
+        assert "; 2 forwarders\n" in found.stdout
+        assert (document["total"]["creates"], document["total"]["reuses"]) == (2, 100)
+        for tracker in trackers:
+            tracker.close()
+
+
+def _of(consumer, name):
+    return consumer.scrape().total(name)
+
+
+def _counted(fleet, name):
+    return sum(_of(consumer, name) for consumer in fleet.consumers)

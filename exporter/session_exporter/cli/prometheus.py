@@ -16,6 +16,7 @@ from session_exporter.errors import PeerError
 # A query over a week of many instances takes seconds; Prometheus itself gives up after 2 minutes.
 QUERY_TIMEOUT_S: Final = 60.0
 SERIES_MAX: Final = 200_000
+NUMBER_MAX: Final = 1e18
 WARNINGS_MAX: Final = 8
 _REFUSED: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _SMALLER: Final = "ask about less: a shorter --since, one --scope, or a --selector"
@@ -116,14 +117,14 @@ def number(text: str) -> float:
     """Read a sample's value.
 
     Raises:
-        PeerError: It is no finite number.
+        PeerError: It is no number, or one that nobody counts to.
     """
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
-        raise PeerError(f"a sample has the value {inert(text)!r}: expected a number")
+    if not abs(value) <= NUMBER_MAX:
+        raise PeerError(f"a sample has the value {inert(text)!r}: expected a number up to {NUMBER_MAX:g}")
     return value
 
 

@@ -10,8 +10,9 @@ from session_exporter.cli.plain import window_text
 from session_exporter.cli.prometheus import Prometheus
 from session_exporter.cli.prometheus_fleet import Fleet, doubts, fleet, name_of, remarks, troubled
 from session_exporter.cli.prometheus_growth import Growth, growth
+from session_exporter.cli.prometheus_presence import presence
 from session_exporter.cli.prometheus_queries import CENSUS, COUNTERS, EVENTS_LOST, LATE_EVENTS, Selection, Target
-from session_exporter.cli.prometheus_sightings import Span, census
+from session_exporter.cli.prometheus_sightings import Pair, Span
 from session_exporter.cli.source import Answer, Question
 from session_exporter.core.documents import iso
 from session_exporter.core.plaintext import inert
@@ -51,12 +52,11 @@ class FleetSource:
         selection = Selection(self.matchers, question.scope)
         to_s = asked.now_s()
         span = Span(round(to_s - question.since_s, 3), to_s)
-        present = _present(asked, selection, span)
-        grown = growth(asked, selection, span, present)
-        found = fleet(asked, selection, span, grown.targets)
-        scopes = {scope for _, scope in present}
-        named = [*(name for name in rules if name in scopes), *sorted(scopes - rules.keys())]
-        document = summary_document(span, {name: rules.get(name, ScopeRules(name)) for name in named}, grown, found)
+        everybody = _everybody(asked, selection, span)
+        chosen = {pair: count for pair, count in everybody.items() if not pair[1] or question.scope in {None, pair[1]}}
+        grown = growth(asked, selection, span, chosen)
+        found = fleet(asked, selection, span, _counting(chosen), _targets(everybody) - _counting(everybody))
+        document = summary_document(span, _judged(rules, chosen), grown, found)
         return Answer(_doubted(document, doubts(found, grown, asked.warnings)), origin=asked.base_url)
 
     def incidents(self, question: Question) -> Answer:
@@ -104,17 +104,32 @@ def summary_document(span: Span, scopes: Mapping[str, ScopeRules], grown: Growth
     }
 
 
-def _present(prometheus: Prometheus, selection: Selection, span: Span) -> set[tuple[Target, str]]:
-    everybody = census(prometheus, selection, span)
-    if not everybody:
+def _everybody(prometheus: Prometheus, selection: Selection, span: Span) -> dict[Pair, float]:
+    everybody = presence(prometheus, Selection(selection.matchers), span)
+    scopes = {scope for _, scope in everybody if scope}
+    if not scopes:
         window = window_text(span.to_s - span.from_s)
-        series = f"{CENSUS}{{{selection.matchers}}}" if selection.matchers else CENSUS
+        series = CENSUS[0] + (f"{{{selection.matchers}}}" if selection.matchers else "")
         raise PeerError(f"{prometheus.base_url} has no series {inert(series)} in the last {window}: is it scraped?")
-    chosen = {(target, scope) for target, scope in everybody if selection.scope in (None, scope)}
-    if not chosen:
-        known = ", ".join(inert(scope) for scope in sorted({scope for _, scope in everybody})[:SCOPES_SHOWN])
+    if selection.scope not in {None, *scopes}:
+        known = ", ".join(map(inert, sorted(scopes)[:SCOPES_SHOWN]))
         raise PeerError(f"{prometheus.base_url} knows no scope {inert(str(selection.scope))!r}: there are {known}")
-    return chosen
+    return everybody
+
+
+def _targets(pairs: Iterable[Pair]) -> set[Target]:
+    return {target for target, _ in pairs}
+
+
+def _counting(pairs: Iterable[Pair]) -> set[Target]:
+    return {target for target, scope in pairs if scope}
+
+
+def _judged(rules: Mapping[str, ScopeRules], pairs: Iterable[Pair]) -> dict[str, ScopeRules]:
+    """How scopes are judged, in the order of the configuration and then by name."""
+    scopes = {scope for _, scope in pairs if scope}
+    named = [*(name for name in rules if name in scopes), *sorted(scopes - rules.keys())]
+    return {name: rules.get(name, ScopeRules(name)) for name in named}
 
 
 def _minute(grown: Growth, scope: str) -> dict[str, int]:
@@ -154,7 +169,8 @@ def _exporter(grown: Growth, found: Fleet) -> dict[str, Any]:
         "late_events": counted(LATE_EVENTS),
         "last_commit_at": None,
         "hint": "",
-        "instances": len(found.seen),
+        "instances": len(found.counting),
+        "forwarders": len(found.forwarding),
         "instances_down": sorted(map(name_of, found.down)),
         "troubled": troubled(grown),
         "notes": remarks(found, grown),

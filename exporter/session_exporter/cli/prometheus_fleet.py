@@ -23,7 +23,8 @@ class Fleet:
     """The instances, as they are now.
 
     Attributes:
-        seen: Those that counted in the span.
+        counting: Those that counted in the span.
+        forwarding: Those that only sent on what others counted.
         alive: Those that Prometheus has scraped lately.
         down: Those that Prometheus knows and cannot scrape now.
         cut_off: Those that do not reach the stream that they read from or write to.
@@ -33,7 +34,8 @@ class Fleet:
         workers: Of the application.
     """
 
-    seen: frozenset[Target]
+    counting: frozenset[Target]
+    forwarding: frozenset[Target]
     alive: frozenset[Target]
     down: frozenset[Target]
     cut_off: frozenset[Target]
@@ -43,7 +45,13 @@ class Fleet:
     workers: int
 
 
-def fleet(prometheus: Prometheus, selection: Selection, span: Span, seen: AbstractSet[Target]) -> Fleet:
+def fleet(
+    prometheus: Prometheus,
+    selection: Selection,
+    span: Span,
+    counting: AbstractSet[Target],
+    forwarding: AbstractSet[Target],
+) -> Fleet:
     """Ask how the instances are; raises as `Prometheus.instant` does."""
 
     def now(expression: str) -> Iterable[tuple[Target, str, float]]:
@@ -57,9 +65,10 @@ def fleet(prometheus: Prometheus, selection: Selection, span: Span, seen: Abstra
     exporters = now(selection.of_exporters(("session_exporter_config_last_reload_successful",)))
     doubled = selection.of_scopes(("session_db_duplicate_active_users",))
     return Fleet(
-        seen=frozenset(seen),
+        counting=frozenset(counting),
+        forwarding=frozenset(forwarding),
         alive=frozenset(target for target, _, _ in (*sessions, *exporters)),
-        down=who("up") & seen,
+        down=who("up") & (counting | forwarding),
         cut_off=who("session_exporter_stream_up"),
         active_sessions=_summed(sessions),
         active_users=_summed(now(selection.of_scopes(("session_active_users",)))),
@@ -80,7 +89,7 @@ def doubts(found: Fleet, grown: Growth, warnings: Iterable[str]) -> list[str]:
     said = []
     if found.down:
         said.append(f"{_named(found.down)} cannot be scraped now (up is 0): what was counted since is missing")
-    if not found.alive:
+    if not found.alive & found.counting:
         said.append("no instance is scraped any more: what was counted since is missing")
     if found.cut_off:
         said.append(f"{_named(found.cut_off)} cannot reach the stream: events wait to be counted")
@@ -92,10 +101,16 @@ def doubts(found: Fleet, grown: Growth, warnings: Iterable[str]) -> list[str]:
 
 def remarks(found: Fleet, grown: Growth) -> list[str]:
     """What to know about the counts; a sentence each."""
-    said = [f"counted by {counted(len(found.seen), 'instance')}: {_named(found.seen)}"]
-    gone = found.seen - found.alive - found.down
+    forwarders = f"; {counted(len(found.forwarding), 'forwarder')}" if found.forwarding else ""
+    said = [f"counted by {counted(len(found.counting), 'instance')}: {_named(found.counting)}{forwarders}"]
+    gone = found.counting - found.alive - found.down
     if gone and found.alive:
         said.append(f"{_named(gone)}: gone, counted up to the last scrape")
+    said += [
+        f"{_named(group)}: one sidecar that is scraped twice, or copies of one state; counted once"
+        for group in sorted(map(sorted, {group & found.alive for group in grown.together}))
+        if len(group) > 1
+    ]
     if grown.strangers:
         said.append(f"{_named(grown.strangers)}: what was counted before the first scrape is not in the figures")
     if grown.unborn:

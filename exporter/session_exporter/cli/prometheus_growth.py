@@ -5,15 +5,24 @@ when counting began within, whenever its first sample was taken.
 """
 
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
 
 from session_exporter.cli.prometheus import Prometheus
 from session_exporter.cli.prometheus_lives import lives_of, reborn
+from session_exporter.cli.prometheus_presence import last_seen, presence
 from session_exporter.cli.prometheus_queries import Selection, Target
 from session_exporter.cli.prometheus_resets import Earlier, falling_growth, first_values
-from session_exporter.cli.prometheus_sightings import Counted, Counting, Place, Snapshot, Span, by_counted, census, look
+from session_exporter.cli.prometheus_sightings import (
+    Counted,
+    Counting,
+    Pair,
+    Place,
+    Snapshot,
+    Span,
+    by_counted,
+    look,
+)
 
 # What an instance had counted when it was last seen before the span. What it counts while nobody looks, for up to a
 # day, is taken to have happened when it is seen again: rather too early than never.
@@ -29,7 +38,8 @@ class Growth:
     Attributes:
         counts: Over all instances.
         by_target: The same of each instance; of a counting that moved, where it was last.
-        targets: Who counted, or forwarded what others counted.
+        together: Groups of instances that showed one counting, which is in it once: its state moved, it is scraped
+            twice, or a state was copied.
         strangers: Instances that had been counting before they were first seen; what they counted until then is not
             in it.
         unborn: Instances that do not say when they began: without OpenMetrics, or with `_created` dropped.
@@ -37,7 +47,7 @@ class Growth:
 
     counts: Mapping[Counted, float]
     by_target: Mapping[Place, float]
-    targets: frozenset[Target]
+    together: frozenset[frozenset[Target]]
     strangers: frozenset[Target]
     unborn: frozenset[Target]
 
@@ -106,37 +116,36 @@ class _Tally:
         return grown
 
 
-def growth(
-    prometheus: Prometheus, selection: Selection, span: Span, present: AbstractSet[tuple[Target, str]]
-) -> Growth:
+def growth(prometheus: Prometheus, selection: Selection, span: Span, present: Mapping[Pair, float]) -> Growth:
     """Ask how much all counters grew in a span.
 
     Args:
         prometheus: Who is asked.
         selection: Which series.
         span: From when to when.
-        present: Who counted in which scopes in the span.
+        present: Who was seen in the span, as `presence` has it.
 
     Raises:
         PeerError: As `Prometheus.instant`, or there is too much to look at.
     """
-    latest = look(prometheus, selection, span)
+    latest = last_seen(prometheus, selection, span, present)
     before = Span(span.from_s - LOOK_BACK_S, span.from_s)
-    tally = _Tally(look(prometheus, selection, before), span.from_s)
+    present_before = presence(prometheus, selection, before)
+    tally = _Tally(last_seen(prometheus, selection, before, present_before), span.from_s)
     broken = reborn(prometheus, selection, span)
     for target in sorted(broken):
         _add_lives(prometheus, selection.at(target), target, span, tally)
     _add_whole(prometheus, selection, span, latest.without(broken), tally)
     grown = tally.grown()
-    unborn = {pair for pair in present | latest.pairs() if latest.counting_of(*pair) is None}
+    unborn = {pair for pair in present.keys() | latest.pairs() if latest.counting_of(*pair) is None}
     if unborn:
         last = {place: value for place, value in latest.values.items() if (place.target, place.scope) in unborn}
-        earlier = Earlier(tally.earlier.values, census(prometheus, selection, before), unborn)
+        earlier = Earlier(tally.earlier.values, present_before.keys(), unborn)
         grown.update(falling_growth(prometheus, selection, span, last, earlier))
     return Growth(
         counts=by_counted(grown.items()),
         by_target=grown,
-        targets=frozenset(target for target, _ in present | latest.pairs() | latest.births.keys()),
+        together=frozenset(frozenset(group) for group in latest.countings().values() if len(group) > 1),
         strangers=frozenset().union(*tally.strange().values()),
         unborn=frozenset(target for target, _ in unborn),
     )
@@ -144,13 +153,18 @@ def growth(
 
 def _add_lives(prometheus: Prometheus, selection: Selection, target: Target, span: Span, tally: _Tally) -> None:
     for life in lives_of(prometheus, selection, target, span):
-        seen = look(prometheus, selection, life).only(target)
+        seen = last_seen(prometheus, selection, life, presence(prometheus, selection, life)).only(target)
         strange = any(tally.is_strange(counting, target) for counting in seen.countings())
         first = look(prometheus, selection, Span(life.from_s, life.from_s)).values if strange else {}
         tally.add(seen, first)
 
 
 def _add_whole(prometheus: Prometheus, selection: Selection, span: Span, seen: Snapshot, tally: _Tally) -> None:
-    strange = any(tally.is_strange(counting, each) for counting, by in seen.countings().items() for each in by)
-    first = first_values(prometheus, selection, span, with_falls=False).lowest if strange else {}
+    strange = {
+        target
+        for counting, targets in seen.countings().items()
+        for target in targets
+        if tally.is_strange(counting, target)
+    }
+    first = first_values(prometheus, selection.among(strange), span, with_falls=False).lowest if strange else {}
     tally.add(seen, first)

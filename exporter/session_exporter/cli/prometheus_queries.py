@@ -43,12 +43,16 @@ COUNTERS: Final = {
 EVENTS_LOST: Final = "session_exporter_events_lost_total"
 LATE_EVENTS: Final = "session_exporter_late_events_total"
 EXPORTER_COUNTERS: Final = (EVENTS_LOST, LATE_EVENTS)
-CENSUS: Final = "session_creates_total"
+# Every instance has these, in every scope, and whoever forwards only the other one; work moves them.
+CENSUS: Final = ("session_creates_total", "session_reuses_total")
+EXPORTER_CENSUS: Final = "session_exporter_config_last_reload_successful"
 # When counting began, as OpenMetrics has it: of a scope, and of an exporter, which has one series for each loss.
 SCOPE_BORN: Final = "session_creates_created"
 EXPORTER_BORN: Final = "session_exporter_events_lost_created"
 _ONE_LOSS: Final = 'reason="malformed",kind="unknown"'
 
+# As many as fit into an address.
+AMONG_MAX: Final = 50
 OWN_LABELS: Final = ("scope", "cause", "reason", "kind", "id_kind", "format")
 # Others (Prometheus 3 has them) cannot stand in a selector of an older one.
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -82,8 +86,17 @@ class Selection:
 
     def at(self, target: Target) -> "Selection":
         """The same of one instance, and perhaps of others that only a label with an unusual name tells apart."""
-        exact = [f"{name}={quoted(value)}" for name, value in target if _LABEL.fullmatch(name)]
-        return Selection(",".join(filter(None, (self.matchers, *exact))), self.scope)
+        return self._and(*(f"{name}={quoted(value)}" for name, value in target if _LABEL.fullmatch(name)))
+
+    def among(self, targets: Iterable[Target]) -> "Selection":
+        """The same of some instances, and perhaps of others: what makes it no larger than need be."""
+        names = {dict(target).get("instance", "") for target in targets}
+        if len(names) > AMONG_MAX:
+            return self
+        return self._and(f"instance=~{quoted('|'.join(sorted(map(re.escape, names))))}")
+
+    def _and(self, *matchers: str) -> "Selection":
+        return Selection(",".join(filter(None, (self.matchers, *matchers))), self.scope)
 
 
 def read_matchers(text: str) -> str:

@@ -6,6 +6,7 @@ instance; two instances that show the same one are one sidecar scraped twice. Wi
 
 import math
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
@@ -53,6 +54,10 @@ class Place(NamedTuple):
         return Counted(self.name, self.scope, self.words)
 
 
+# An instance in a scope, or its exporter under the scope `""`.
+Pair: TypeAlias = tuple[Target, str]
+
+
 class Counted(NamedTuple):
     """What is counted: a place without the instance."""
 
@@ -71,14 +76,14 @@ class Snapshot:
     """
 
     values: Mapping[Place, float]
-    births: Mapping[tuple[Target, str], str]
+    births: Mapping[Pair, str]
 
     @property
     def targets(self) -> set[Target]:
         """The instances that say when they began."""
         return {target for target, _ in self.births}
 
-    def pairs(self) -> set[tuple[Target, str]]:
+    def pairs(self) -> set[Pair]:
         """Whose counters were above 0, in which scopes (`""` for an exporter's own)."""
         return {(place.target, place.scope) for place in self.values}
 
@@ -105,6 +110,16 @@ class Snapshot:
             {key: born for key, born in self.births.items() if key[0] not in targets},
         )
 
+    def joined(self, other: "Snapshot", pairs: AbstractSet[Pair]) -> "Snapshot":
+        """The same, and of some instances and scopes what another shows."""
+        values = {place: value for place, value in other.values.items() if (place.target, place.scope) in pairs}
+        births = {pair: born for pair, born in other.births.items() if pair in pairs}
+        return Snapshot({**self.values, **values}, {**self.births, **births})
+
+    def operations(self, pair: Pair) -> float:
+        """Creates and reuses."""
+        return sum(self.values.get(Place(pair[0], name, pair[1], ""), 0.0) for name in CENSUS)
+
     def only(self, target: Target) -> "Snapshot":
         """The same of one instance."""
         return self.without({*self.targets, *(place.target for place in self.values)} - {target})
@@ -125,13 +140,6 @@ def look(prometheus: Prometheus, selection: Selection, span: Span) -> Snapshot:
         if series.value and series.number
     }
     return Snapshot(values, births)
-
-
-def census(prometheus: Prometheus, selection: Selection, span: Span) -> set[tuple[Target, str]]:
-    """Who counted in which scopes, in all of them whichever is selected; raises as `Prometheus.instant` does."""
-    selector = Selection(selection.matchers).of_scopes((CENSUS,))
-    found = prometheus.instant(f"last_over_time({selector}{span.range})", at_s=span.to_s)
-    return {(target_of(series.metric), series.metric["scope"]) for series in found if series.metric.get("scope")}
 
 
 def in_pieces(prometheus: Prometheus, selector: str, span: Span, pieces: int) -> tuple[float, list[Series]]:
