@@ -114,14 +114,17 @@ def test_a_partition_that_moves_is_counted_on_where_its_owner_left_it(client, re
         both.reader.close()
 
 
-def test_of_several_who_went_before_the_shared_stream_counts_from_the_one_that_was_behind(client, redis, kept) -> None:
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_of_several_who_went_before_the_shared_stream_counts_from_the_one_that_was_behind(
+    client, redis, kept, ahead
+) -> None:
     sending = Sending(client)
     sending.send(keys.SHARED, [1])
     with Consumer(redis, [0], state="a", settings=kept) as a, Consumer(redis, [1], state="b", settings=kept) as b:
         a.take()
         b.take()
         sending.send(keys.SHARED, [2])
-        a.take()
+        (a, b)[ahead].take()
     with Consumer(redis, [0, 1], state="new", settings=kept) as new:
         assert seeds(new) == [1]
         assert new.take() == [2]

@@ -229,3 +229,11 @@ def test_of_many_who_come_and_go_nothing_stays(holds) -> None:
     assert len(holds._senders) == 1
     assert holds.from_us() == START_US
     assert len(holds._order) < 100
+
+
+def test_of_one_that_comes_forward_while_another_is_stuck_nothing_stays(holds) -> None:
+    holds.see({"stuck": presence(START_US), "f": presence(START_US)})
+    for number in range(1000):
+        holds.see({"stuck": presence(START_US), "f": presence(START_US + number)})
+        assert holds.from_us() == START_US
+    assert len(holds._order) < 100

@@ -100,6 +100,14 @@ def test_the_beginning_of_a_writer_that_was_cut_off_is_counted() -> None:
     assert Progress({}).take(0, entry(sending, 4), 0).cut == 3
 
 
+def test_what_was_cut_off_before_events_that_are_known_is_known_as_well() -> None:
+    progress = Progress({})
+    progress.take(0, entry(Sending(), 1, 2, 3, 4, 5), 0)
+    sending = Sending(run=2)
+    sending.entry(0, [2, 3])
+    assert progress.take(0, entry(sending, 4, 5, 6), 0) == (2, 0)
+
+
 def test_nothing_is_counted_as_cut_when_the_run_is_not_known() -> None:
     sending = Sending()
     sending.entry(0, [1, 2, 3])
