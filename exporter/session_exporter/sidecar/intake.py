@@ -14,7 +14,7 @@ from session_exporter.journal import Batch as JournalBatch
 from session_exporter.journal import Control, JournalReader
 from session_exporter.sidecar.identity import JournalMark
 from session_exporter.sidecar.positions import Positions
-from session_exporter.sidecar.progress import Progress
+from session_exporter.sidecar.progress import Counting
 from session_exporter.sidecar.records import JOURNAL, ExporterState, Identity
 from session_exporter.sidecar.snapshot import Role
 from session_exporter.sidecar.state import State
@@ -22,7 +22,7 @@ from session_exporter.sidecar.transport import StreamFigures
 from session_exporter.sidecar.workers import absorb, hooks_of
 
 
-class Batch(Protocol):
+class Piece(Protocol):
     """Events of one writer, in the order written."""
 
     @property
@@ -47,7 +47,7 @@ class Reader(Protocol):
     def passed(self, mark: Any) -> bool:
         """Whether all has been read that there was at the mark."""
 
-    def read(self) -> Batch | None:
+    def read(self) -> Piece | None:
         """The next events; None when all has been read that the last mark saw."""
 
     def has_more(self) -> bool:
@@ -107,7 +107,7 @@ class Intake(Protocol):
     def was_read_by_another(self, identity: Identity) -> bool:
         """Whether another state, which must be lost, has counted before; for a state that was never committed."""
 
-    def learn(self, progress: Progress) -> None:
+    def learn(self, progress: Counting) -> None:
         """Learn from what can be read again, without counting what that state may have counted."""
 
     def count(self, exporter: ExporterState) -> None:
@@ -194,7 +194,7 @@ class JournalIntake:
         """As of `Intake`."""
         return self._mark.names_another(identity)
 
-    def learn(self, progress: Progress) -> None:
+    def learn(self, progress: Counting) -> None:
         """Read all there is, and judge it at once: which of it was counted before, nobody knows."""
         mark = progress.scan()
         while not self.reader.passed(mark) and progress.read(float("inf")):

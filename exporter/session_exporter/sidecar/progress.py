@@ -12,7 +12,7 @@ from session_exporter.sidecar.records import ExporterState
 from session_exporter.sidecar.snapshot import UNKNOWN_KIND
 
 if TYPE_CHECKING:
-    from session_exporter.sidecar.intake import Batch, Intake
+    from session_exporter.sidecar.intake import Intake, Piece
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ DISORDER_US: Final = 20_000
 SURROUNDINGS: Final = (SessionExporterError, OSError, sqlite3.Error, MemoryError)
 
 
-class Progress:
+class Counting:
     """Takes events from an intake into a ledger.
 
     Args:
@@ -88,7 +88,7 @@ class Progress:
         self._advance(self._watermark_us())
         return more
 
-    def take(self, batch: "Batch") -> None:
+    def take(self, batch: "Piece") -> None:
         """Take in the events of one batch."""
         if not self._careful:
             self.ledger.apply(batch.events, batch.writer)  # type: ignore[arg-type]  # the ledger is made for them
@@ -109,7 +109,7 @@ class Progress:
         self.exporter.states_lost += 1
         return events
 
-    def _take_carefully(self, batch: "Batch") -> None:
+    def _take_carefully(self, batch: "Piece") -> None:
         for event in batch.events:
             try:
                 self.ledger.apply([event], batch.writer)  # type: ignore[list-item]  # as above

@@ -11,7 +11,7 @@ from session_exporter.core.trail import Trail
 from session_exporter.sidecar import alarms
 from session_exporter.sidecar.intake import Intake
 from session_exporter.sidecar.positions import Positions
-from session_exporter.sidecar.progress import Progress
+from session_exporter.sidecar.progress import Counting
 from session_exporter.sidecar.records import ExporterState, Identity
 from session_exporter.sidecar.state import State
 
@@ -50,11 +50,11 @@ class Resumption:
         self._intake.open(self._state, terms.config, terms.identity)
         self._is_open = True
 
-    def nothing(self, terms: Terms) -> Progress:
+    def nothing(self, terms: Terms) -> Counting:
         """Where an engine is that has not read anything, not even its state."""
         return self._progress(terms, self._empty_ledger(terms), ExporterState(), careful=False)
 
-    def go_on(self, terms: Terms, *, careful: bool) -> Progress:
+    def go_on(self, terms: Terms, *, careful: bool) -> Counting:
         """Go on from the last commit; what was read since will be read again.
 
         Args:
@@ -78,8 +78,8 @@ class Resumption:
             self._learn(progress)
         return progress
 
-    def _progress(self, terms: Terms, ledger: Ledger, exporter: ExporterState, *, careful: bool) -> Progress:
-        return Progress(self._intake, ledger, exporter, lateness_us=terms.config.lateness_us, careful=careful)
+    def _progress(self, terms: Terms, ledger: Ledger, exporter: ExporterState, *, careful: bool) -> Counting:
+        return Counting(self._intake, ledger, exporter, lateness_us=terms.config.lateness_us, careful=careful)
 
     def _restored(self, terms: Terms) -> tuple[ExporterState, Ledger]:
         state = self._state
@@ -110,7 +110,7 @@ class Resumption:
         self._state.commit(take_changes(ledger), Positions(self._state.positions()), exporter, ledger.numbers)
         self._state.forget_ids(terms.identity)
 
-    def _learn(self, progress: Progress) -> None:
+    def _learn(self, progress: Counting) -> None:
         self._intake.learn(progress)
         events = progress.start_counting(self._intake.now_us())
         logger.warning(

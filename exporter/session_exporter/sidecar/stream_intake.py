@@ -18,7 +18,7 @@ from session_exporter.journal import Control
 from session_exporter.journal.files import new_replica
 from session_exporter.quantities import format_ranges
 from session_exporter.sidecar.positions import Positions
-from session_exporter.sidecar.progress import Progress
+from session_exporter.sidecar.progress import Counting
 from session_exporter.sidecar.records import ExporterState, Identity
 from session_exporter.sidecar.snapshot import STREAM_CUT, Role
 from session_exporter.sidecar.state import State
@@ -143,7 +143,7 @@ class StreamIntake:
         """As of `intake.Intake`."""
         return self.reader.predecessor() is not None
 
-    def learn(self, progress: Progress) -> None:
+    def learn(self, progress: Counting) -> None:
         """As of `intake.Intake`: what the lost state had committed, as far as the streams still hold it."""
         newest_us = 0
         for batch in self.reader.seed_batches():

@@ -37,7 +37,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     renew_us: int
 
 
-class Claims(BoundedDict[Pair, Claim]):
+class SentClaims(BoundedDict[Pair, Claim]):
     """The users that keepers of sessions were told of: by scope, session and user, as the application calls them."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.scopes import DEFAULT_SCOPE, OTHER_SCOPE, ScopeRules
 from session_exporter.core.shares import partition_of
 from session_exporter.stream.checking import Checks
-from session_exporter.stream.claiming import CLAIMING, Claim, Claims, claim_of
+from session_exporter.stream.claiming import CLAIMING, Claim, SentClaims, claim_of
 from session_exporter.stream.keys import SHARED
 from session_exporter.stream.rewriting import Rewriter, digest_in
 
@@ -53,7 +53,7 @@ class Router:
         self.rewriter = Rewriter(names, shift_us=shift_us)
         self._names = names
         self._partitions = partitions
-        self._claims, self._checks = Claims(), Checks()
+        self._claims, self._checks = SentClaims(), Checks()
         self.declare(rules)
 
     def declare(self, rules: Mapping[str, ScopeRules]) -> None:
