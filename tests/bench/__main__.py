@@ -16,6 +16,7 @@ import detection
 import forwarding
 import imports
 import population
+import streaming
 import workers
 from figures import Figure, table
 
@@ -27,6 +28,7 @@ GROUPS: Final[dict[str, Callable[..., Iterator[Figure]]]] = {
     "detection": detection.measure,
     "consume": consume.measure,
     "forwarding": forwarding.measure,
+    "streaming": streaming.measure,
     "workers": workers.measure,
     "population": population.measure,
     "imports": imports.measure,

@@ -58,17 +58,25 @@ def sidecar_for(journal: Path, place: Path, *, trail_events: int = 20) -> Iterat
     config = place / "config.yml"
     trail = f"audit_trail: {{events_per_user: {trail_events}}}\n"
     config.write_text(f"scopes: {{{SCOPE}: {{idle_timeout: 2h}}}}\n{trail}", "utf-8")
-    log = place / "sidecar.log"
-    options = {
-        "--config.file": config,
-        "--web.listen-address": "127.0.0.1:0",
-        "--journal.directory": journal,
-        "--state.directory": place / "state",
-    }
-    arguments = [f"{name}={value}" for name, value in options.items()]
+    with serving(config, place / "state", f"--journal.directory={journal}") as sidecar:
+        yield sidecar
+
+
+@contextmanager
+def serving(config: Path, state: Path, *arguments: str) -> Iterator[Sidecar]:
+    """A process of this product; stopped, and waited for, at the end.
+
+    Args:
+        config: The configuration's path.
+        state: The state's directory; the log is beside it.
+        arguments: More of the command line; a first one without dashes is the command, instead of `serve`.
+    """
+    log = state.with_suffix(".log")
+    command = [] if arguments and not arguments[0].startswith("-") else ["serve"]
+    options = ["--web.listen-address=127.0.0.1:0", f"--config.file={config}", f"--state.directory={state}"]
     with log.open("w", encoding="utf-8") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "session_exporter", "serve", *arguments],
+            [sys.executable, "-m", "session_exporter", *command, *arguments, *options],
             env=environment(),
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -81,7 +89,7 @@ def sidecar_for(journal: Path, place: Path, *, trail_events: int = 20) -> Iterat
         finally:
             sidecar.close()
     except BaseException as error:
-        error.add_note(f"the sidecar (status {process.poll()}) said: {log.read_text('utf-8')[-2000:]}")
+        error.add_note(f"it (status {process.poll()}) said: {log.read_text('utf-8')[-2000:]}")
         raise
     finally:
         process.send_signal(signal.SIGTERM)
