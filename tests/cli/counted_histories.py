@@ -148,7 +148,7 @@ def history(number: int, to_s: float, *, shows_births: bool) -> History:
                 state = _state(chance, chance.uniform(until_s, at_s), to_s)
             if what == "moved":
                 instance += "'"
-        if shows_births and chance.random() < 0.2:  # two jobs scrape it
+        if shows_births and chance.random() < 0.4:  # two jobs scrape it
             last = made.stays[-1]
             made.stays.append(
                 Stay(f"again-{place}", last.state, [each + 1.3 for each in last.scrapes_s if each + 1.3 <= to_s])

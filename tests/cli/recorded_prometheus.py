@@ -41,7 +41,7 @@ class RecordedPrometheus(Prometheus):
         data = self._home / "data"
         data.mkdir()
         command = [self._promtool, "tsdb", "create-blocks-from", "openmetrics", "-q", str(text), str(data)]
-        subprocess.run(command, check=True, capture_output=True, timeout=600)
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
             for path in (data, *data.rglob("*")):

@@ -6,7 +6,7 @@ import pytest
 from counted_histories import LOOK_BACK_S, History, history
 from recorded_prometheus import RecordedPrometheus
 
-from session_exporter.cli import prometheus_growth, prometheus_lives
+from session_exporter.cli import prometheus_growth, prometheus_lives, prometheus_presence
 from session_exporter.cli.prometheus import Prometheus
 from session_exporter.cli.prometheus_growth import Growth, growth
 from session_exporter.cli.prometheus_presence import presence
@@ -15,7 +15,7 @@ from session_exporter.cli.prometheus_sightings import Span
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-FLEETS = 150
+FLEETS = range(150)
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def look_back(monkeypatch):
 @pytest.fixture(scope="module")
 def histories():
     to_s = float(int(time.time())) - 60
-    return [history(number, to_s, shows_births=number % 3 > 0) for number in range(FLEETS)]
+    return [history(number, to_s, shows_births=number % 3 > 0) for number in FLEETS]
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +49,12 @@ def above_zero(counts: dict[str, int]) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-@pytest.mark.parametrize("pieces", [prometheus_lives.PIECES, 7])
-def test_counts_are_whole_and_true_whatever_happens_to_instances(prometheus, histories, monkeypatch, pieces) -> None:
+@pytest.mark.parametrize(("pieces", "step_s"), [(prometheus_lives.PIECES, prometheus_presence.STEP_S), (7, 7200.0)])
+def test_counts_are_whole_and_true_whatever_happens(prometheus, histories, monkeypatch, pieces, step_s) -> None:
     monkeypatch.setattr(prometheus_lives, "PIECES", pieces)
+    monkeypatch.setattr(prometheus_presence, "STEP_S", step_s)
     told = [each for each in histories if each.shows_births]
-    assert len(told) > FLEETS / 2
+    assert len(told) > len(FLEETS) / 2
     assert {each.name: counts(grown(prometheus, each)) for each in told} == {
         each.name: above_zero(each.truth()) for each in told
     }
@@ -61,7 +62,7 @@ def test_counts_are_whole_and_true_whatever_happens_to_instances(prometheus, his
 
 def test_without_births_counts_are_what_the_values_say(prometheus, histories) -> None:
     untold = [each for each in histories if not each.shows_births]
-    assert len(untold) > FLEETS / 4
+    assert len(untold) > len(FLEETS) / 4
     assert {each.name: counts(grown(prometheus, each)) for each in untold} == {
         each.name: above_zero(each.by_values_alone()) for each in untold
     }

@@ -5,6 +5,7 @@ most the last minutes of the span, of those that are gone the time when they wen
 """
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from session_exporter.cli.prometheus import Prometheus
@@ -13,8 +14,9 @@ from session_exporter.cli.prometheus_sightings import Pair, Snapshot, Span, look
 
 # Longer than anybody waits between two scrapes: after 5 minutes a Prometheus takes a series for ended.
 RECENT_S: Final = 600.0
+STEP_S: Final = 300.0
+# For so long Prometheus shows the last sample of a series that ended without its noticing.
 _ENDED_AFTER_S: Final = 300.0
-_STEP_S: Final = 300.0
 
 
 def presence(prometheus: Prometheus, selection: Selection, span: Span) -> dict[Pair, float]:
@@ -45,31 +47,37 @@ def last_seen(prometheus: Prometheus, selection: Selection, span: Span, present:
     gone = present.keys() - presence(prometheus, selection, recent) if recent != span else set()
     if not gone:
         return found
-    for targets, when in _whereabouts(prometheus, selection, span, gone):
-        pairs = {pair for pair in gone if pair[0] in targets}
-        found = found.joined(look(prometheus, selection.among(targets), when), pairs)
+    when = _last_times(prometheus, selection, span)
+    for targets, moments in _together(when, gone, span):
+        found = found.joined(look(prometheus, selection.among(targets), moments), _of(targets, gone))
     # Who was there for moments only is looked for in the whole span.
-    missed = {pair for pair in gone if pair[1] and found.operations(pair) != present[pair]}
+    missed = {pair[0] for pair in gone if pair not in when or (pair[1] and found.operations(pair) != present[pair])}
     if missed:
-        found = found.joined(look(prometheus, selection.among({target for target, _ in missed}), span), missed)
+        found = found.joined(look(prometheus, selection.among(missed), span), _of(missed, gone))
     return found
 
 
-def _whereabouts(
-    prometheus: Prometheus, selection: Selection, span: Span, gone: Iterable[Pair]
-) -> Iterable[tuple[set[Target], Span]]:
-    """When who was seen last, some instances at a time; a scope may have gone before its instance."""
-    # Looked at every 5 minutes, a series is there until it ends, and for 5 minutes more if nothing says that it ended.
-    steps = f"[{round((span.to_s - span.from_s) * 1000)}ms:{round(_STEP_S * 1000)}ms]"
+def _last_times(prometheus: Prometheus, selection: Selection, span: Span) -> dict[Pair, float]:
+    """When who was seen last, too early by up to `STEP_S` and `_ENDED_AFTER_S`."""
+    steps = f"[{round((span.to_s - span.from_s) * 1000)}ms:{round(STEP_S * 1000)}ms]"
     when: dict[Pair, float] = {}
     for selector in (selection.of_scopes(CENSUS[:1]), selection.of_exporters((EXPORTER_CENSUS,))):
         when |= _by_pair(prometheus, f"max_over_time(timestamp({selector}){steps})", span)
+    return when
+
+
+def _together(when: Mapping[Pair, float], gone: AbstractSet[Pair], span: Span) -> Iterable[tuple[set[Target], Span]]:
+    """Who went at about the same time, and when; a scope may have gone before its instance."""
     pieces: dict[int, set[Target]] = {}
     for pair in when.keys() & gone:
         pieces.setdefault(int(when[pair] // RECENT_S), set()).add(pair[0])
     for piece, targets in sorted(pieces.items()):
-        end_s = (piece + 1) * RECENT_S + _STEP_S + _ENDED_AFTER_S
+        end_s = (piece + 1) * RECENT_S + STEP_S + _ENDED_AFTER_S
         yield targets, Span(max(span.from_s, piece * RECENT_S), min(span.to_s, end_s))
+
+
+def _of(targets: set[Target], pairs: Iterable[Pair]) -> set[Pair]:
+    return {pair for pair in pairs if pair[0] in targets}
 
 
 def _by_pair(prometheus: Prometheus, expression: str, span: Span) -> dict[Pair, float]:
