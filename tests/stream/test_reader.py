@@ -150,6 +150,9 @@ def test_what_a_stranger_has_written_is_skipped_and_counted_once(client, consume
     consumer.reader._begin_anew()
     assert consumer.take() == []
     assert consumer.reader.skipped == expected
+    consumer.restart()
+    assert consumer.take() == []
+    assert set(consumer.reader.skipped.values()) == {0}
 
 
 def test_events_that_were_cut_off_before_they_were_read_are_counted(client, consumer) -> None:

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from session_exporter.core.shares import Share
 from session_exporter.stream import keys
 from session_exporter.stream.entries import Entry
 from session_exporter.stream.positions import FIRST, Place, Position, Progress, StreamId, id_of, known_of
-from session_exporter.stream.reading import Reading
+from session_exporter.stream.reading import StreamReading
 from session_exporter.stream.server import StreamServer
 from session_exporter.stream.taking import StreamBatch
 
@@ -28,24 +28,40 @@ class Predecessor:
     applied: Mapping[int, StreamId] = field(default_factory=dict)
 
 
-def find_predecessor(server: StreamServer, share: Share, state_id: str) -> Predecessor | None:
-    """Who owned any of these partitions before; None when nobody did but this state.
+class Standing(NamedTuple):
+    """What was told of partitions before now.
 
-    Where several did, of the shared stream what all of them have committed counts as committed.
+    Attributes:
+        applied: By stream, up to where its owner, this state or another one, had read it when it told last.
+        predecessor: Who owned any of them; None when nobody did but this state.
+    """
+
+    applied: Mapping[int, StreamId]
+    predecessor: Predecessor | None
+
+
+def find_standing(server: StreamServer, share: Share, state_id: str) -> Standing:
+    """What was told of partitions before now.
+
+    Where several owned them, of the shared stream what all of them have committed counts as committed.
 
     Raises:
         StreamError: Redis is not there, or refuses.
     """
-    owners = {
-        partition: status
-        for partition, status in _statuses(server, sorted(share.owned)).items()
-        if status.get(b"state", state_id.encode()) != state_id.encode()
-    }
-    if not owners:
-        return None
+    statuses = _statuses(server, sorted(share.owned))
+    ours = state_id.encode()
+    others = {number: status for number, status in statuses.items() if status.get(b"state", ours) != ours}
+    return Standing(_applied(statuses), _predecessor(server, others) if others else None)
+
+
+def _applied(statuses: Mapping[int, Mapping[bytes, bytes]]) -> dict[int, StreamId]:
+    applied = {partition: id_of(status.get(b"position")) for partition, status in statuses.items()}
+    applied[keys.SHARED] = min(id_of(status.get(b"shared-position")) for status in statuses.values())
+    return applied
+
+
+def _predecessor(server: StreamServer, owners: Mapping[int, Mapping[bytes, bytes]]) -> Predecessor:
     names = {partition: status.get(b"name", b"").decode(errors="replace") for partition, status in owners.items()}
-    applied = {partition: id_of(status.get(b"position")) for partition, status in owners.items()}
-    applied[keys.SHARED] = min(id_of(status.get(b"shared-position")) for status in owners.values())
     positions: dict[Place, Position] = {}
     with server.speaking() as client:
         for partition in owners:
@@ -53,7 +69,7 @@ def find_predecessor(server: StreamServer, share: Share, state_id: str) -> Prede
                 positions[partition, writer] = position
             for writer, position in _positions(client, keys.shared_committed(partition)).items():
                 positions[keys.SHARED, writer] = min(positions.get((keys.SHARED, writer), position), position)
-    return Predecessor(names, positions, applied)
+    return Predecessor(names, positions, _applied(owners))
 
 
 def _statuses(server: StreamServer, partitions: Sequence[int]) -> dict[int, dict[bytes, bytes]]:
@@ -79,7 +95,7 @@ def left_of(server: StreamServer, predecessor: Predecessor) -> Iterator[StreamBa
     Raises:
         StreamError: Redis is not there.
     """
-    reading, progress = Reading(server, tuple(predecessor.applied)), Progress({})
+    reading, progress = StreamReading(server, tuple(predecessor.applied)), Progress({})
     while any(reading.applied.get(stream, FIRST) < until for stream, until in predecessor.applied.items()):
         reading.look()
         while (found := reading.next()) is not None:

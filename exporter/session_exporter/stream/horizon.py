@@ -3,7 +3,7 @@
 from typing import Final
 
 from session_exporter.stream.holds import SILENT_US, Holds
-from session_exporter.stream.reading import Reading
+from session_exporter.stream.reading import StreamReading
 from session_exporter.stream.roster import Roster
 
 # Who is caught up has sent an event so long after it happened, at the latest.
@@ -33,7 +33,7 @@ class Horizon:
         self.roster.forget()
         self.holds.reconnect()
 
-    def looked(self, reading: Reading) -> None:
+    def looked(self, reading: StreamReading) -> None:
         """Note that streams were read, and that nothing of it has been returned yet."""
         self._is_settled = False
         if not reading.is_drained:
@@ -49,7 +49,7 @@ class Horizon:
             self._through_us = through_us
             self.holds.pass_time(through_us)
 
-    def settle(self, reading: Reading) -> None:
+    def settle(self, reading: StreamReading) -> None:
         """Note that all has been returned that was there when it was looked last."""
         if not self._is_settled:
             self._is_settled = True

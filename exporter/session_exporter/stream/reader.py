@@ -10,7 +10,7 @@ from session_exporter.config import StreamSettings
 from session_exporter.core.shares import Share
 from session_exporter.errors import PartitionTaken, StreamError
 from session_exporter.stream import keys
-from session_exporter.stream.adopting import Predecessor, find_predecessor, left_of
+from session_exporter.stream.adopting import Predecessor, find_standing, left_of
 from session_exporter.stream.clock import ServerClock
 from session_exporter.stream.entries import Layout
 from session_exporter.stream.horizon import Horizon
@@ -18,7 +18,7 @@ from session_exporter.stream.lease import LEASE_MS, Lease
 from session_exporter.stream.link import START_S, Link
 from session_exporter.stream.positions import Place, StreamPositions
 from session_exporter.stream.publishing import Publisher
-from session_exporter.stream.reading import Reading
+from session_exporter.stream.reading import StreamReading
 from session_exporter.stream.roster import Roster
 from session_exporter.stream.server import StreamServer
 from session_exporter.stream.taking import StreamBatch, Taking
@@ -88,15 +88,17 @@ class StreamReader:
         # When Redis was there last.
         self._there_us = self.clock.now_us()
         self._readings = 0
-        self._reading = Reading(server, self._streams)
+        self._reading = StreamReading(server, self._streams)
 
     def _begin_anew(self) -> None:
         """Read the streams from their beginning, without what another state has counted meanwhile, if one has."""
-        self._predecessor = find_predecessor(self._server, self._share, self._state_id) or self._predecessor
-        if self._predecessor is not None:
-            self._adopt(self._predecessor)
+        applied, predecessor = find_standing(self._server, self._share, self._state_id)
+        self._taking.skip_until(applied)
+        if predecessor is not None:
+            self._predecessor = predecessor
+            self._adopt(predecessor)
         self._readings += 1
-        self._reading = Reading(self._server, self._streams)
+        self._reading = StreamReading(self._server, self._streams)
         self._horizon.reconnect()
         self._publisher.forget_applied()
         self._publisher.say(self._taking.progress.committed)

@@ -22,7 +22,7 @@ return '0-0'
 """
 
 
-class Reading:
+class StreamReading:
     """Reads streams piece by piece, and returns their entries in the order sent.
 
     Args:

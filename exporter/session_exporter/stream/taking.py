@@ -65,6 +65,11 @@ class Taking:
         events = entry.events[known:] if known else entry.events
         return StreamBatch(entry.origin.writer(), arrived.stream, events, cut=cut)
 
+    def skip_until(self, applied: Mapping[int, StreamId]) -> None:
+        """Note up to where what is no entry was counted before, by stream."""
+        for stream, identifier in applied.items():
+            self._skipped_until[stream] = max(self._skipped_until.get(stream, FIRST), identifier)
+
     def _skip(self, arrived: Arrived, reason: str) -> None:
         """Count what is no entry, once, however often it is read."""
         if arrived[:2] > self._skipped_until.get(arrived.stream, FIRST):
