@@ -23,7 +23,7 @@ BEFORE_S = count(1, 0.5)
 class Instance:
     """One instance of a case, born before the window's first sample unless told; its counters grow from 0."""
 
-    def __init__(self, case: str, name: str, **births: float | None) -> None:
+    def __init__(self, case: str, name: str, *, is_up: bool = True, **births: float | None) -> None:
         self.target = {"case": case, "instance": name, "job": "session-exporter"}
         now_s = float(int(time.time()))
         self.times = [now_s - 60 * MINUTES + 15 * number for number in range(4 * MINUTES + 1)]
@@ -31,7 +31,7 @@ class Instance:
         self.born_s = births.get("born_s", self.times[0] - next(BEFORE_S))
         self.lines: list[Line] = []
         self.gauge("session_exporter_config_last_reload_successful", 1)
-        self.gauge("up", 1)
+        self.gauge("up", 1, last=int(is_up))
         if self.born_s is not None:
             loss = {"reason": "malformed", "kind": "unknown"}
             self.gauge("session_exporter_events_lost_created", self.born_s - 0.01, **loss)
@@ -68,6 +68,7 @@ def fleets() -> list[Line]:
         Instance("newer", "a:1").scope().counter(duplicates, 2, scope="web", cause="cross_planet"),
         Instance("cut off", "a:1").scope().gauge("session_exporter_stream_up", 1, last=0),
         Instance("down", "a:1").scope().counter(losses, 1, scope="web", reason="missing"),
+        Instance("down", "b:1", is_up=False).scope(),
         Instance("old", "a:1", born_s=old_s).scope(creates=1001, reuses=1099, first=1000),
         Instance("unborn", "a:1", born_s=None).scope(creates=1001, reuses=1099, first=1000),
         Instance("twice", "a:1", born_s=old_s).scope(),
@@ -75,12 +76,7 @@ def fleets() -> list[Line]:
         Instance("hostile", "\x1b[31m\u202e:1").scope(HOSTILE).counter(duplicates, 1, scope=HOSTILE, cause="\x1b]0;x"),
         Instance("idle", "a:1").scope(creates=0, reuses=0),
     ]
-    lines = [line for each in instances for line in each.lines]
-    return [
-        *lines,
-        *Instance("down", "b:1").scope().gauge("up", 1, last=0).lines[-1:],
-        *Instance("down", "b:1").scope().lines[:1],
-    ]
+    return [line for each in instances for line in each.lines]
 
 
 @pytest.fixture(scope="module")
