@@ -234,12 +234,12 @@ def test_an_incident_that_is_judged_again_is_kept_once_and_pushes_no_other_out(d
 def test_sessions_that_have_left_are_remembered(state: State) -> None:
     changes = nothing(
         left_sessions=[
-            (1, b"ended", Known(at(1), ended=True, born=True)),
+            (1, b"ended", Known(at(1), ended=True, born=True, user=(1 << 56) - 1)),
             (1, b"evicted", Known(at(2), ended=False, born=False)),
         ]
     )
     commit(state, changes)
-    assert state.find(1, b"ended") == Known(at(1), ended=True, born=True)
+    assert state.find(1, b"ended") == Known(at(1), ended=True, born=True, user=(1 << 56) - 1)
     assert state.find(1, b"evicted") == Known(at(2), ended=False, born=False)
     assert (state.find(2, b"ended"), state.find(1, b"never seen")) == (None, None)
 

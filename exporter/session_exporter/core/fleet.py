@@ -24,6 +24,7 @@ from session_exporter.core.isolation import is_used_by_another
 from session_exporter.core.judge import ScopeJudge
 from session_exporter.core.ledger import Ledger
 from session_exporter.core.muted import MuteTally
+from session_exporter.core.population import mark_of
 from session_exporter.core.records import (
     ADOPTION_DUE,
     CHECKED,
@@ -103,7 +104,8 @@ class FleetLedger(Ledger):
         judge.compares_users = False
         shadow = self._shadows[judge.number] = self._remembering(judge, SHADOW_NUMBERS)
         shadow.people.forgets_used = True
-        self._keepers[judge.number] = self._remembering(judge, KEEPER_NUMBERS)
+        keeper = self._keepers[judge.number] = self._remembering(judge, KEEPER_NUMBERS)
+        judge.people.remembers_users = keeper.people.remembers_users = True
         for each in (judge, shadow):
             each.continuity.find = partial(_either, judge.people.sessions, shadow.people.sessions)
         judge.timelines.rotations = lambda user, expected: (judge if user else self._knower(judge, expected)).tally
@@ -192,8 +194,10 @@ class FleetLedger(Ledger):
     # In the order of event time.
 
     def _expire(self, judge: ScopeJudge, now_us: int) -> None:
-        for each in (judge, self._shadows[judge.number], self._keepers[judge.number]):
-            each.expire(now_us)
+        judge.expire(now_us)
+        for each in (self._shadows[judge.number], self._keepers[judge.number]):
+            if each.people.idle.may_be_due(now_us):
+                each.expire(now_us)
 
     def _decide(self, judge: ScopeJudge, report: Report) -> None:
         if report.kind >= ADOPTION_DUE:
@@ -233,12 +237,11 @@ class FleetLedger(Ledger):
         if self.share.has(session):
             keeper = self._keepers[judge.number].people
             claimed = keeper.sessions.get(session)
-            if claimed is None and keeper.remembers(session):
-                # It has expired, and is somebody's all the same.
-                claimed = keeper.meet(session, report.at_us, revive=report.kind != ENDED)
-            if claimed is None or (self.share.has(claimed.user) if claimed.owner else people.remembers(session)):
+            if claimed is None and not keeper.remembers(session):
                 return judge
-            return None
+            # When it has expired, it is somebody's all the same.
+            is_own = people.remembers(session) if claimed is None else self.share.has(claimed.user)
+            return judge if is_own else None
         shadow = self._shadows[judge.number]
         if session not in shadow.people.sessions and people.remembers(session):
             return judge
@@ -284,32 +287,44 @@ class FleetLedger(Ledger):
 
     def _unmet(self, judge: ScopeJudge, report: Report) -> None:
         """Judge that a user's request did not get what it expected: where it is a session of that user."""
-        session = judge.people.sessions.get(report.session)
-        if session is None:
-            self._shadow_unmet(judge, report)
-        elif self._is_of(session, report.user):
+        if report.session not in judge.people.sessions and self._shadow_unmet(judge, report):
+            return
+        if self._is_of(judge, report.session, report.user):
             judge.continuity.unmet(report)
 
-    def _shadow_unmet(self, judge: ScopeJudge, report: Report) -> None:
-        """Remember of a shadow that it was lost, which is counted where it is kept."""
+    def _shadow_unmet(self, judge: ScopeJudge, report: Report) -> bool:
+        """Remember of a shadow that it was lost, which is counted where it is kept; False when it is none."""
         shadow = self._shadows[judge.number]
-        if report.session in shadow.people.sessions:
+        is_shadow = report.session in shadow.people.sessions
+        if is_shadow:
             shadow.continuity.unmet(report)
+        return is_shadow
 
-    def _is_of(self, session: Session, user: bytes) -> bool:
-        """Whether a session is that user's; one that nobody is known to own, and is kept elsewhere, may be."""
-        return session.user == user if session.owner is not None else not self.share.has(session.id)
+    def _is_of(self, judge: ScopeJudge, identifier: bytes, user: bytes) -> bool:
+        """Whether a session is, or was, that user's; what is kept elsewhere, and is nobody's here, may be."""
+        session = judge.people.sessions.get(identifier)
+        if session is not None and session.owner is not None:
+            return session.user == user
+        if self.share.has(identifier):
+            return self._whose(judge, identifier) == mark_of(user)
+        known = judge.people.recall(identifier)
+        return session is not None or (known is not None and known.user in {0, mark_of(user)})
+
+    def _whose(self, judge: ScopeJudge, identifier: bytes) -> int:
+        """Whose a session is, or was, that is kept here; 0 for nobody's."""
+        keeper = self._keepers[judge.number].people
+        claimed = keeper.sessions.get(identifier)
+        if claimed is not None:
+            return mark_of(claimed.user)
+        known = keeper.recall(identifier)
+        return known.user if known is not None else 0
 
     def _kept_unmet(self, judge: ScopeJudge, report: Report) -> None:
         """Judge it where the session is kept, unless it is one of that user."""
-        keeper, is_here = self._keepers[judge.number].people, report.session in judge.people.sessions
-        claimed = keeper.sessions.get(report.session)
-        if claimed is not None and claimed.owner is not None:
-            if claimed.user != report.user:
-                judge.tally.stale(report)
-        elif is_here or (claimed is None and not keeper.remembers(report.session)):
+        whose = self._whose(judge, report.session)
+        if not whose:
             judge.continuity.unmet(report)
-        elif claimed is None:
+        elif whose != mark_of(report.user):
             judge.tally.stale(report)
 
     def _make_room(self) -> None:

@@ -1,12 +1,14 @@
 """The sessions and users of one scope that the ledger has in memory, and what of them must be written to the state."""
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from session_exporter.core.expiry import IdleQueue
 from session_exporter.core.generations import CREATE, END, EXPIRED, SIGHT, Mark
 from session_exporter.core.records import BORN, DIRTY, KNOWN, LIVE, KeyedOwner, Owner, Session, owner_of
 from session_exporter.core.scopes import ScopeRules
 from session_exporter.core.totals import ScopeTotals
+
+_MARK_BYTES: Final = 7
 
 
 class Known(NamedTuple):
@@ -16,11 +18,18 @@ class Known(NamedTuple):
         last_us: Its last activity.
         ended: It had ended or expired; False when it was evicted alive.
         born: Its last generation had been counted as a create.
+        user: Whose it was, as `mark_of` says, where that is remembered; else 0.
     """
 
     last_us: int
     ended: bool
     born: bool
+    user: int = 0
+
+
+def mark_of(user: bytes) -> int:
+    """What tells users apart in little space: 56 bits of the digest; 0 for nobody."""
+    return int.from_bytes(user[:_MARK_BYTES])
 
 
 class KnownIds(Protocol):
@@ -41,10 +50,12 @@ class Population:
 
     Attributes:
         forgets_used: Of what leaves, only that is remembered which was created or adopted.
+        remembers_users: Of what leaves, it is remembered whose it was.
         deleting: When sessions were deleted of which it is not certain yet that they are not being rewritten.
     """
 
     forgets_used = False
+    remembers_users = False
 
     def __init__(self, number: int, rules: ScopeRules, totals: ScopeTotals, known: KnownIds) -> None:
         self.number = number
@@ -134,7 +145,8 @@ class Population:
 
     def leave(self, session: Session, *, ended: bool) -> None:
         """Let a session leave the ledger for the long memory; it must be out of the idle queue already."""
-        known = Known(session.last_us, ended, bool(session.flags & BORN))
+        whose = mark_of(session.user) if self.remembers_users else 0
+        known = Known(session.last_us, ended, bool(session.flags & BORN), whose)
         self.left_sessions[session.id] = None if self.forgets_used and not _was_made(session) else known
         del self.sessions[session.id]
         owner = session.owner

@@ -147,7 +147,7 @@ class State:
             row = self._connection.execute(sql, (scope, session)).fetchone()
         except sqlite3.Error as error:
             raise StateError(f"{self.directory}: {error}") from error
-        return Known(row[0], bool(row[1] & 1), bool(row[1] & 2)) if row else None
+        return Known(row[0], bool(row[1] & 1), bool(row[1] & 2), row[1] >> 2) if row else None
 
     def forget_ids(self, identity: Identity) -> None:
         """Forget all that names sessions and users, whose ids are from now on written in another way; counts stay.
@@ -247,7 +247,7 @@ class State:
         ).rowcount
         connection.executemany(
             "INSERT INTO known VALUES (?, ?, ?, ?)",
-            ((scope, id_, each.last_us, each.ended | each.born << 1) for scope, id_, each in left if each is not None),
+            ((scope, id_, each.last_us, _flags(each)) for scope, id_, each in left if each is not None),
         )
         if left and self._known_count is not None:
             self._known_count += len(left) - known_before
@@ -310,3 +310,7 @@ class State:
             if isinstance(error, sqlite3.Error):
                 raise StateError(f"{self.directory}: {error}; nothing was committed") from error
             raise
+
+
+def _flags(known: Known) -> int:
+    return known.ended | known.born << 1 | known.user << 2
