@@ -36,9 +36,14 @@ class IdleQueue:
             heappush(self._order, number)
         bucket.append(session)
 
+    def may_be_due(self, now_us: int) -> bool:
+        """Whether a look at `due` may be worth it."""
+        soon, order = self._soon, self._order
+        return bool((soon and soon[0][0] < now_us) or (order and order[0] * self._step_us < now_us))
+
     def due(self, now_us: int) -> Iterator[Session]:
         """Take out the sessions that have been idle for longer than the timeout at `now_us`, least recent first."""
-        while (self._soon and self._soon[0][0] < now_us) or (self._order and self._order[0] * self._step_us < now_us):
+        while self.may_be_due(now_us):
             if self._order and (not self._soon or self._order[0] * self._step_us <= self._soon[0][0]):
                 self._open(heappop(self._order))
                 continue

@@ -220,6 +220,12 @@ class ScopeJudge:
 
     def expire(self, now_us: int) -> None:
         """Let sessions leave that have been idle for too long at `now_us`; the live ones among them end."""
+        if self.people.idle.may_be_due(now_us):  # at nearly every report there is nothing
+            self._let_leave(now_us)
+        if self.tally.users is not None:
+            self.tally.users.advance(now_us)
+
+    def _let_leave(self, now_us: int) -> None:
         for session in self.people.idle.due(now_us):
             if self.people.sessions.get(session.id) is not session:
                 continue  # it was given up
@@ -228,8 +234,6 @@ class ScopeJudge:
             elif (deleted_us := self.people.deleting.pop(session.id, None)) is not None:
                 self._end(session, deleted_us, "deleted")
             self.people.leave(session, ended=True)
-        if self.tally.users is not None:
-            self.tally.users.advance(now_us)
 
     def forget_changes(self) -> None:
         """Note that all changes so far are stored; what left the ledger meanwhile is in the long memory now."""
