@@ -208,6 +208,17 @@ def test_closing_gives_the_partitions_back(client, consumer) -> None:
     consumer.reader.close()
 
 
+def test_closing_gives_back_what_is_left_when_a_partition_is_lost(client, consumer) -> None:
+    client.set(keys.owner(0), "9:other:thief")
+    consumer.reader._lease.expire()
+    with pytest.raises(PartitionTaken):
+        consumer.reader.mark()
+    assert client.exists(keys.owner(1))
+    consumer.reader.close()
+    assert client.get(keys.owner(0)) == b"9:other:thief"
+    assert not client.exists(keys.owner(1))
+
+
 def test_a_password_that_is_wrong_is_an_error_at_the_start(require_server) -> None:
     with RedisServer(require_server("redis-server"), password="secret") as server:
         consumer = Consumer(server)

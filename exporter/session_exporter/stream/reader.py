@@ -132,9 +132,9 @@ class StreamReader:
 
     def close(self) -> None:
         """Give the partitions back, and close the connection. Idempotent."""
-        if self._link.up:
-            with self._link.kept():
-                self._lease.give_up()
+        # Also when one of them is lost, and the connection is not.
+        with suppress(StreamError):
+            self._lease.give_up()
         self._link.up = False
         self._server.close()
 
