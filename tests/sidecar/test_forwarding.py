@@ -76,6 +76,7 @@ def test_it_shows_its_pod_and_its_sending_and_nothing_of_sessions(post):
         "/api/v1/summary": 404,
     }
     assert "Forwarding to Redis" in post.get("/")[1]
+    assert "ask session-exporter serve --source=stream" in post.get("/api/v1/summary")[1]
 
 
 def test_told_to_stop_it_sends_what_is_there_and_takes_leave(post, redis):
@@ -133,6 +134,17 @@ def test_told_twice_to_stop_it_waits_for_redis_no_longer(tmp_path, own_redis):
         assert post.stop() == 0
         assert "all_sent=False" in post.log
         assert post.host.segments() == 1
+
+
+@pytest.mark.slow
+def test_told_to_stop_with_an_empty_journal_it_does_not_wait_for_redis(tmp_path, own_redis):
+    server = own_redis()
+    server.kill()
+    with Post(tmp_path, server) as post:
+        post.start()
+        post.until_logged("events wait on disk")
+        assert post.stop() == 0
+        assert "all_sent=True unsent_bytes=0 journal_bytes=0" in post.log
 
 
 @pytest.mark.slow

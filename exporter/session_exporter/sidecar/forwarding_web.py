@@ -10,6 +10,7 @@ from session_exporter.sidecar.service import Scraped
 from session_exporter.sidecar.web import bare_app, check_telemetry_path, scraped, unready
 
 _LINKS: Final = {"/-/healthy": "healthy", "/-/ready": "ready"}
+_COUNTS_NOTHING: Final = "this is a forwarder, which counts nothing; ask session-exporter serve --source=stream"
 _UP: Final = {True: "Forwarding to Redis", False: "Redis is away: events wait on disk"}
 
 
@@ -27,7 +28,8 @@ def build_app(service: Scraped, *, telemetry_path: str = "/metrics") -> web.Appl
     app = bare_app()
     endpoints = _ForwarderEndpoints(service, telemetry_path)
     app.on_cleanup.append(endpoints.close)
-    handlers = {"/": endpoints.page, "/-/healthy": endpoints.healthy, "/-/ready": endpoints.ready}
+    probes = {"/-/healthy": endpoints.healthy, "/-/ready": endpoints.ready}
+    handlers = {"/": endpoints.page, **probes, "/api/v1/{document}": endpoints.counts_nothing}
     for path, handler in {**handlers, telemetry_path: endpoints.metrics}.items():
         app.router.add_get(path, handler)
     return app
@@ -56,6 +58,9 @@ class _ForwarderEndpoints:
 
     async def healthy(self, _request: web.Request) -> web.Response:
         return web.Response(text="session-exporter is healthy.\n")
+
+    async def counts_nothing(self, _request: web.Request) -> web.Response:
+        raise web.HTTPNotFound(reason=_COUNTS_NOTHING)
 
     async def ready(self, _request: web.Request) -> web.Response:
         if self._service.committed() is None:

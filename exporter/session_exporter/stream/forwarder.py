@@ -138,6 +138,8 @@ class Forwarder:
         mark = self._scan()
         if self._is_connected:
             self._try(partial(self._send_until, mark, until_s))
+        else:
+            self.is_drained = not self._journal.size_bytes()
         if self._is_connected:
             self._try(self._look)
 
