@@ -52,7 +52,10 @@ def test_it_serves_goes_on_after_a_restart_and_stops_with_exit_code_0(fleet: Fle
     consumer.start()
     before = consumer.scrape_until(lambda scrape: scrape.value("session_creates_total", scope="chat") == 1, "a create")
     assert before.value("session_exporter_stream_up") == 1
-    assert "forwarders" in consumer.until_logged("waiting for [a-z]+")
+    place = f"partitions 0-{PARTITIONS - 1} of {PARTITIONS} in Redis at {fleet.server.host}:{fleet.server.port}"
+    assert f'msg=connecting source="{place}"' in consumer.log
+    consumer.until_logged("waiting for forwarders")
+    assert f"counted here: {place}" in consumer.get("/")[1]
     assert consumer.stop() == 0
     fleet.reused(1, "s1")
     after = consumer.start().scrape_until(

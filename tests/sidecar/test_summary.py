@@ -239,6 +239,7 @@ def test_a_summary_says_all_that_it_promises(sidecar: Sidecar) -> None:
         "events_lost": 0,
         "last_commit_at": iso(at(60)),
         "hint": "",
+        "notes": [],
     }
     msgspec.json.encode(found)
 

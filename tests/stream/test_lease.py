@@ -87,10 +87,12 @@ def test_a_partition_that_its_owner_keeps_is_refused_and_both_are_named(client, 
     assert client.get(keys.owner(2)) is None, "what it had is given back"
 
 
-def test_a_lease_of_a_process_that_was_killed_is_waited_for(make) -> None:
+def test_a_lease_of_a_process_that_was_killed_is_waited_for(make, caplog) -> None:
     make("state-1").take()
     second = make("state-2", "consumer-2")
-    second.take()
+    with caplog.at_level("INFO"):
+        second.take()
+    assert caplog.text.count("waiting for a lease to run out") == 1
     assert second.tokens == {0: "2:state-2:consumer-2", 1: "2:state-2:consumer-2"}
 
 

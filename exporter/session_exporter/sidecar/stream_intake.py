@@ -114,7 +114,10 @@ class StreamIntake:
             layout=Layout(VERSION, settings.partitions, identity.ids),
             clock_ns=self._clock_ns,
         )
-        self.place = f"{self.source(config)} in Redis at {server.address}"
+        place = f"{self.source(config)} in Redis at {server.address}"
+        if place != self.place:  # a Redis that is not there, or another owner, may be waited for
+            logger.info("connecting", extra={"source": place})
+        self.place = place
         self._was_up, self._redelivered, self._skipped = False, 0, {}
         try:
             self.reader.lock()

@@ -235,6 +235,7 @@ def _exporter(exporter: ExporterState, any_events: bool) -> dict[str, Any]:  # n
         "events_lost": sum(exporter.lost.values()),
         "last_commit_at": iso(exporter.committed_at_us),
         "hint": hint,
+        "notes": [f"counted here: {exporter.source}; --prometheus judges a whole fleet"] if exporter.source else [],
     }
 
 

@@ -119,7 +119,8 @@ class _Endpoints:
         except Exception:
             logger.exception("The landing page is shown without a verdict")
             return "Cannot tell: the summary is not available; see the sidecar's log", []
-        return landing.verdict(summary), [str(problem) for problem in summary.get("problems", ())]
+        told = (*summary.get("problems", ()), *summary.get("exporter", {}).get("notes", ()))
+        return landing.verdict(summary), [str(each) for each in told]
 
     async def healthy(self, _request: web.Request) -> web.Response:
         return web.Response(text="session-exporter is healthy.\n")

@@ -1,5 +1,6 @@
 """Who owns a partition: one consumer at a time, for as long as it says so."""
 
+import logging
 import time
 from collections.abc import Iterable
 from typing import Any, Final
@@ -11,6 +12,9 @@ from session_exporter.stream.server import StreamServer
 LEASE_MS: Final = 10_000
 RENEWALS: Final = 3
 _POLL_S: Final = 0.1
+
+logger = logging.getLogger(__name__)
+
 _OURS: Final = b"ours"
 
 # KEYS: owner, fence. ARGV: the token we hold or "", state, name, milliseconds.
@@ -74,6 +78,8 @@ class Lease:
                 if left_ms < 0 or left_ms > remaining.get(partition, self._lease_ms):
                     self.give_up()
                     raise self._refusal(partition, token)
+                if not remaining:
+                    logger.info("waiting for a lease to run out: %s", self._refusal(partition, token))
                 remaining[partition] = left_ms
             time.sleep(_POLL_S)
 
