@@ -26,6 +26,7 @@ from session_exporter.stream import keys
 from session_exporter.stream.link import Link
 
 pytestmark = pytest.mark.integration
+GUIDE = Path(__file__).parents[2] / "docs/howto/run-a-fleet.md"
 
 
 @pytest.fixture
@@ -260,6 +261,26 @@ def test_a_consumer_that_never_committed_waits_for_redis_to_tell_whether_somebod
 
 
 # Another owner.
+
+
+def test_the_permissions_that_the_guide_gives_a_consumer_are_enough(fleet: Fleet) -> None:
+    rules = next(line.split() for line in GUIDE.read_text().splitlines() if line.startswith("user consumer "))
+    fleet.client.execute_command("ACL", "SETUSER", "consumer", "on", ">sesame", *rules[4:])
+    fleet.client.acl_log_reset()
+    try:
+        url = fleet.server.url.replace("//", "//consumer:sesame@")
+        settings = StreamSettings(url, partitions=PARTITIONS)
+        before, after = (fleet.consumer(name, stream=settings) for name in ("before", "after"))
+        fleet.created(0, "s1")
+        assert before.chat().creates == 1
+        before.stop()
+        fleet.created(20, "s2")
+        assert (after.chat().creates, after.cycle().exporter.states_lost) == (1, 1)
+        after.stop()
+        refused = {entry["object"] for entry in fleet.client.acl_log()}
+        assert refused <= {"info"}, refused
+    finally:
+        fleet.client.acl_deluser("consumer")
 
 
 def take_over(fleet: Fleet, partition: int = 2) -> None:
