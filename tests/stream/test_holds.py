@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from session_exporter.stream.entries import VERSION, Presence
-from session_exporter.stream.holds import CAUGHT_UP_US, FORGOTTEN_US, Holds
+from session_exporter.stream.holds import FORGOTTEN_US, Holds
 
 SECOND_US = 1_000_000
 PATIENCE_US = 15 * SECOND_US
@@ -36,10 +36,13 @@ class World:
     def happen(self, name: str) -> None:
         self.unsent[name].append(self.now_us)
 
-    def send(self, name: str, count: int, pieces: int) -> None:
+    def send(self, name: str, count: int, pieces: int, stalled_us: int = 0) -> None:
         self.announce(name)
         times, self.unsent[name] = self.unsent[name][:count], self.unsent[name][count:]
         behind_us = self.unsent[name][0] if self.unsent[name] else 0
+        if stalled_us:
+            self.happen(name)
+            self.now_us += stalled_us
         for at in range(0, len(times), pieces):
             self.stream.append((name, times[at : at + pieces], self.now_us, behind_us))
 
@@ -55,7 +58,7 @@ class World:
         if self.stream:
             name, times, sent_us, behind_us = self.stream.popleft()
             self.holds.pass_time(sent_us)
-            self.holds.hear(name, times[0], sent_us, behind_us)
+            self.holds.hear(name, (times[0], times[-1]), sent_us, behind_us)
 
     def settle(self) -> None:
         while self.stream:
@@ -78,7 +81,13 @@ steps = st.lists(
     st.one_of(
         st.tuples(st.just("pass"), st.integers(0, 400_000)),
         st.tuples(st.just("happen"), st.sampled_from(FORWARDERS)),
-        st.tuples(st.just("send"), st.sampled_from(FORWARDERS), st.integers(1, 5), st.integers(1, 2)),
+        st.tuples(
+            st.just("send"),
+            st.sampled_from(FORWARDERS),
+            st.integers(1, 5),
+            st.integers(1, 2),
+            st.sampled_from([0, 300_000]),
+        ),
         st.tuples(st.just("say"), st.sampled_from(FORWARDERS)),
         st.tuples(st.just("take")),
         st.tuples(st.just("settle")),
@@ -196,34 +205,42 @@ def test_what_was_complete_may_be_no_longer_when_redis_has_forgotten_some_of_it(
 
 
 def test_a_round_of_somebody_unknown_is_waited_for_until_it_is_taken_in_entirely(holds) -> None:
-    holds.hear("f", START_US - 100, START_US, 0)
+    holds.hear("f", (START_US - 100, START_US - 100), START_US, 0)
     assert holds.from_us() == START_US - 100
-    holds.hear("f", START_US - 50, START_US, 0)
+    holds.hear("f", (START_US - 50, START_US - 50), START_US, 0)
     assert holds.from_us() == START_US - 100
     holds.conclude()
     assert holds.from_us() is None
 
 
 def test_the_next_round_says_that_the_one_before_is_taken_in(holds) -> None:
-    holds.hear("f", START_US - 100, START_US, START_US - 70)
-    holds.hear("f", START_US - 70, START_US + 1, START_US - 40)
+    holds.hear("f", (START_US - 100, START_US - 100), START_US, START_US - 70)
+    holds.hear("f", (START_US - 70, START_US - 70), START_US + 1, START_US - 40)
     assert holds.from_us() == START_US - 70
-    holds.hear("f", START_US - 40, START_US + 2, 0)
+    holds.hear("f", (START_US - 40, START_US - 40), START_US + 2, 0)
     assert holds.from_us() == START_US - 40
     holds.conclude()
     assert holds.from_us() is None
 
 
-def test_one_that_was_caught_up_a_moment_ago_sends_nothing_much_older(holds) -> None:
+def test_one_that_is_caught_up_sends_nothing_older_than_it_has_sent(holds) -> None:
     holds.see({"f": presence(START_US - 60 * SECOND_US)})
-    holds.hear("f", START_US - 60 * SECOND_US, START_US, 0)
+    holds.hear("f", (START_US - 60 * SECOND_US, START_US - 5 * SECOND_US), START_US, 0)
+    holds.hear("f", (START_US - 50 * SECOND_US, START_US - 6 * SECOND_US), START_US, 0)
     holds.conclude()
-    assert holds.from_us() == START_US - CAUGHT_UP_US
+    assert holds.from_us() == START_US - 5 * SECOND_US
+
+
+def test_an_event_of_the_future_says_nothing_of_those_to_come(holds) -> None:
+    holds.see({"f": presence(START_US - 60 * SECOND_US)})
+    holds.hear("f", (START_US, START_US + 3600 * SECOND_US), START_US, 0)
+    holds.conclude()
+    assert holds.from_us() == START_US
 
 
 def test_of_many_who_come_and_go_nothing_stays(holds) -> None:
     for number in range(1000):
-        holds.hear(f"f-{number}", START_US, START_US + number, 0)
+        holds.hear(f"f-{number}", (START_US, START_US), START_US + number, 0)
         holds.conclude()
         holds.see({f"g-{number}": presence(START_US)})
     assert len(holds._senders) == 1

@@ -3,20 +3,37 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from typing import Final
+from typing import Final, NamedTuple
 
 from session_exporter.stream.entries import Presence
 
 # Who has said nothing for so long is silent; all say something about once a second.
 SILENT_US: Final = 3_000_000
-# Who was caught up when it sent a round sends nothing older than this before that afterwards.
-CAUGHT_UP_US: Final = 1_000_000
 # So much of what it had acknowledged may a Redis forget that was killed.
 FORGOTTEN_US: Final = 2_000_000
 # A clock that nobody looked at for longer, as while Redis was away, has stood still meanwhile.
 STEP_US: Final = 1_000_000
 # Many more than a consumer can serve; whoever is beyond holds nothing.
 FORWARDERS_MAX: Final = 100_000
+
+
+class _Round(NamedTuple):
+    """What entries say that were sent together.
+
+    Attributes:
+        sent_us: When that was.
+        behind_us: From what event time there was more to send; 0 for none.
+        last_us: The newest event of those that were taken in.
+    """
+
+    sent_us: int
+    behind_us: int
+    last_us: int
+
+    @property
+    def from_us(self) -> int:
+        """From what event time there may be more to come; of who had no more, nothing older than what it sent."""
+        return self.behind_us or min(self.last_us, self.sent_us)
 
 
 @dataclass(slots=True)
@@ -28,8 +45,7 @@ class _Sender:
         advanced_us: When that advanced last; time with Redis.
         present: Whether it has announced itself.
         waited_for: Whether verdicts wait for it.
-        round: When its newest round was sent, and from what event time it had still to send then; it may not have been
-            taken in entirely yet.
+        round: What its newest round says, which may not have been taken in entirely yet.
         forgotten: Whether what it said before may have been forgotten by Redis, so that it may go back.
     """
 
@@ -37,7 +53,7 @@ class _Sender:
     advanced_us: int
     present: bool
     waited_for: bool = True
-    round: tuple[int, int] | None = None
+    round: _Round | None = None
     forgotten: bool = False
 
 
@@ -66,42 +82,44 @@ class Holds:
             self._connected_us += min(now_us - self._now_us, STEP_US)
             self._now_us = now_us
 
-    def hear(self, forwarder: str, first_us: int, sent_us: int, behind_us: int) -> None:
+    def hear(self, forwarder: str, events_us: tuple[int, int], sent_us: int, behind_us: int) -> None:
         """Take in what an entry says.
 
         Args:
             forwarder: Who has sent it.
-            first_us: The time of its first event.
+            events_us: The times of its first and its last event.
             sent_us: When its round was sent.
             behind_us: The event time from which there was more to send after this round; 0 for none.
         """
+        first_us, last_us = events_us
         sender = self._senders.get(forwarder)
         if sender is None:
             if len(self._senders) >= FORWARDERS_MAX:
                 return
             sender = self._senders[forwarder] = _Sender(first_us, self._connected_us, present=False)
             heappush(self._order, (first_us, forwarder))
-        elif sender.round is not None and sender.round[0] != sent_us:
-            self._conclude(forwarder, sender)
+        elif sender.round is not None and sender.round.sent_us != sent_us:
+            self._conclude(forwarder, sender, sender.round)
+        elif sender.round is not None:
+            last_us = max(last_us, sender.round.last_us)
         if not sender.waited_for:
             # Of a round that is not taken in entirely yet nothing is known but how it begins.
             sender.from_us, sender.advanced_us, sender.waited_for = first_us, self._connected_us, True
             heappush(self._order, (first_us, forwarder))
-        sender.round = (sent_us, behind_us)
+        sender.round = _Round(sent_us, behind_us, last_us)
 
     def conclude(self) -> None:
         """Note that all rounds that have been heard of were taken in entirely."""
         for forwarder, sender in list(self._senders.items()):
             if sender.round is not None:
-                self._conclude(forwarder, sender)
+                self._conclude(forwarder, sender, sender.round)
                 sender.round = None
                 if not sender.present and not sender.waited_for:
                     del self._senders[forwarder]
 
-    def _conclude(self, forwarder: str, sender: _Sender) -> None:
-        sent_us, behind_us = sender.round or (0, 0)
-        if behind_us or sender.present:
-            self._advance(forwarder, sender, behind_us or sent_us - CAUGHT_UP_US)
+    def _conclude(self, forwarder: str, sender: _Sender, heard: _Round) -> None:
+        if heard.behind_us or sender.present:
+            self._advance(forwarder, sender, heard.from_us)
         else:
             sender.waited_for = False
 

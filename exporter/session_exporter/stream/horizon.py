@@ -6,8 +6,9 @@ from session_exporter.stream.holds import SILENT_US, Holds
 from session_exporter.stream.reading import StreamReading
 from session_exporter.stream.roster import Roster
 
-# Who is caught up has sent an event so long after it happened, at the latest.
-ON_THE_WAY_US: Final = 2_000_000
+# Who is caught up has sent an event so long after it happened, at the latest. It is granted only while there is more to
+# read, to those of whom nothing better is known.
+ON_THE_WAY_US: Final = 5_000_000
 
 
 class Horizon:

@@ -57,7 +57,8 @@ class Taking:
         if isinstance(entry, BadEntry):
             self._skip(arrived, entry.reason)
             return None
-        self._holds.hear(entry.forwarder, entry.events[0].at_us, entry.sent_us, entry.behind_us)
+        events_us = (entry.events[0].at_us, entry.events[-1].at_us)
+        self._holds.hear(entry.forwarder, events_us, entry.sent_us, entry.behind_us)
         known, cut = self.progress.take(arrived.stream, entry, arrived.ms * 1000)
         self.redelivered += known
         if known == len(entry.events):
