@@ -142,7 +142,7 @@ def test_told_to_stop_with_an_empty_journal_it_does_not_wait_for_redis(tmp_path,
     server.kill()
     with Post(tmp_path, server) as post:
         post.start()
-        post.until_logged("events wait on disk")
+        post.until_logged("msg=forwarding")  # from then on it can be told to stop
         assert post.stop() == 0
         assert "all_sent=True unsent_bytes=0 journal_bytes=0" in post.log
 
