@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from session_exporter.stream.entries import VERSION, Presence
-from session_exporter.stream.holds import FORGOTTEN_US, Holds
+from session_exporter.stream.holds import CAUGHT_UP_US, FORGOTTEN_US, Holds
 
 SECOND_US = 1_000_000
 PATIENCE_US = 15 * SECOND_US
@@ -65,7 +65,7 @@ class World:
             self.take()
         self.holds.pass_time(self.now_us)
         self.holds.conclude()
-        self.holds.see(self.announced)
+        self.holds.see(self.announced, self.now_us)
         self.seen.update(self.announced)
 
     def check(self) -> None:
@@ -175,20 +175,20 @@ def test_time_without_redis_is_no_silence(holds) -> None:
 
 def test_one_that_takes_leave_is_not_waited_for(holds) -> None:
     holds.see({"f": presence(START_US), "g": presence(START_US + 7)})
-    holds.see({"g": presence(START_US + 7)})
+    holds.see({"g": presence(START_US + 7)}, START_US)
     assert holds.from_us() == START_US + 7
 
 
 def test_one_that_is_not_read_of_yet_has_not_taken_leave(holds) -> None:
     holds.see({"f": presence(START_US), "g": presence(START_US + 7)})
-    holds.see({"g": presence(START_US + 8)}, all_of_them=False)
+    holds.see({"g": presence(START_US + 8)})
     assert holds.from_us() == START_US
 
 
 def test_what_redis_has_forgotten_is_no_leave_taking(holds) -> None:
     holds.see({"f": presence(START_US)})
     holds.reconnect()
-    holds.see({})
+    holds.see({}, START_US)
     assert holds.from_us() == START_US - FORGOTTEN_US
     wait(holds, 16)
     assert holds.from_us() is None
@@ -225,10 +225,26 @@ def test_the_next_round_says_that_the_one_before_is_taken_in(holds) -> None:
 
 def test_one_that_is_caught_up_sends_nothing_older_than_it_has_sent(holds) -> None:
     holds.see({"f": presence(START_US - 60 * SECOND_US)})
-    holds.hear("f", (START_US - 60 * SECOND_US, START_US - 5 * SECOND_US), START_US, 0)
-    holds.hear("f", (START_US - 50 * SECOND_US, START_US - 6 * SECOND_US), START_US, 0)
+    holds.hear("f", (START_US - 60 * SECOND_US, START_US - 5), START_US, 0)
+    holds.hear("f", (START_US - 50 * SECOND_US, START_US - 6), START_US, 0)
     holds.conclude()
-    assert holds.from_us() == START_US - 5 * SECOND_US
+    assert holds.from_us() == START_US - 5
+
+
+def test_one_that_was_caught_up_a_moment_ago_sends_nothing_much_older(holds) -> None:
+    holds.see({"f": presence(START_US - 60 * SECOND_US)})
+    holds.hear("f", (START_US - 60 * SECOND_US, START_US - 60 * SECOND_US), START_US, 0)
+    holds.conclude()
+    assert holds.from_us() == START_US - CAUGHT_UP_US
+
+
+def test_one_that_was_behind_and_is_on_no_roster_any_more_is_not_waited_for(holds) -> None:
+    holds.hear("killed", (START_US - 100, START_US - 90), START_US, START_US - 80)
+    holds.conclude()
+    holds.see({}, START_US + SECOND_US)
+    assert holds.from_us() == START_US - 80, "its announcement may be younger than the roster"
+    holds.see({}, START_US + SECOND_US + 1)
+    assert holds.from_us() is None
 
 
 def test_an_event_of_the_future_says_nothing_of_those_to_come(holds) -> None:
@@ -242,7 +258,7 @@ def test_of_many_who_come_and_go_nothing_stays(holds) -> None:
     for number in range(1000):
         holds.hear(f"f-{number}", (START_US, START_US), START_US + number, 0)
         holds.conclude()
-        holds.see({f"g-{number}": presence(START_US)})
+        holds.see({f"g-{number}": presence(START_US)}, START_US + number)
     assert len(holds._senders) == 1
     assert holds.from_us() == START_US
     assert len(holds._order) < 100

@@ -11,6 +11,10 @@ from session_exporter.stream.entries import Presence
 SILENT_US: Final = 3_000_000
 # So much of what it had acknowledged may a Redis forget that was killed.
 FORGOTTEN_US: Final = 2_000_000
+# Who says that a round was all had looked a moment before it was sent; nothing older than this before that comes later.
+CAUGHT_UP_US: Final = 1_000_000
+# Who has announced itself by then is in a roster that was read so long after its first entry was sent.
+ANNOUNCED_US: Final = 1_000_000
 # A clock that nobody looked at for longer, as while Redis was away, has stood still meanwhile.
 STEP_US: Final = 1_000_000
 # Many more than a consumer can serve; whoever is beyond holds nothing.
@@ -32,8 +36,8 @@ class _Round(NamedTuple):
 
     @property
     def from_us(self) -> int:
-        """From what event time there may be more to come; of who had no more, nothing older than what it sent."""
-        return self.behind_us or min(self.last_us, self.sent_us)
+        """From what event time there may be more to come."""
+        return self.behind_us or max(min(self.last_us, self.sent_us), self.sent_us - CAUGHT_UP_US)
 
 
 @dataclass(slots=True)
@@ -45,6 +49,7 @@ class _Sender:
         advanced_us: When that advanced last; time with Redis.
         present: Whether it has announced itself.
         waited_for: Whether verdicts wait for it.
+        heard_us: When its newest entry was sent; 0 before the first.
         round: What its newest round says, which may not have been taken in entirely yet.
         forgotten: Whether what it said before may have been forgotten by Redis, so that it may go back.
     """
@@ -53,6 +58,7 @@ class _Sender:
     advanced_us: int
     present: bool
     waited_for: bool = True
+    heard_us: int = 0
     round: _Round | None = None
     forgotten: bool = False
 
@@ -106,7 +112,7 @@ class Holds:
             # Of a round that is not taken in entirely yet nothing is known but how it begins.
             sender.from_us, sender.advanced_us, sender.waited_for = first_us, self._connected_us, True
             heappush(self._order, (first_us, forwarder))
-        sender.round = _Round(sent_us, behind_us, last_us)
+        sender.round, sender.heard_us = _Round(sent_us, behind_us, last_us), sent_us
 
     def conclude(self) -> None:
         """Note that all rounds that have been heard of were taken in entirely."""
@@ -123,12 +129,12 @@ class Holds:
         else:
             sender.waited_for = False
 
-    def see(self, presences: Mapping[str, Presence], *, all_of_them: bool = True) -> None:
+    def see(self, presences: Mapping[str, Presence], read_us: int | None = None) -> None:
         """Take in what forwarders say of themselves, when everything that was in the streams before is taken in.
 
         Args:
             presences: By forwarder.
-            all_of_them: Whether who is not among them has taken leave.
+            read_us: When they were read, if these are all: who is not among them has taken leave.
         """
         for forwarder, presence in presences.items():
             sender = self._senders.get(forwarder)
@@ -138,10 +144,11 @@ class Holds:
             elif len(self._senders) < FORWARDERS_MAX:
                 self._senders[forwarder] = _Sender(presence.complete_us, self._connected_us, present=True)
                 heappush(self._order, (presence.complete_us, forwarder))
-        if all_of_them:
+        if read_us is not None:
             for forwarder, sender in list(self._senders.items()):
                 # What Redis has forgotten is no leave-taking.
-                if sender.present and not sender.forgotten and forwarder not in presences:
+                is_announced = sender.present or sender.heard_us < read_us - ANNOUNCED_US
+                if forwarder not in presences and is_announced and not sender.forgotten:
                     del self._senders[forwarder]
 
     def _advance(self, forwarder: str, sender: _Sender, from_us: int) -> None:

@@ -42,7 +42,7 @@ class Horizon:
             since_us = min(self._through_us, reading.looked_us - SILENT_US)
             presences = self.roster.presences
             silent = {name: each for name, each in presences.items() if each.at_us < since_us}
-            self.holds.see(silent, all_of_them=False)
+            self.holds.see(silent)
 
     def reach(self, through_us: int) -> None:
         """Note that all entries of earlier have been returned."""
@@ -56,7 +56,7 @@ class Horizon:
             self._is_settled = True
             self.reach(reading.looked_us)
             self.holds.conclude()
-            self.holds.see(self.roster.presences)
+            self.holds.see(self.roster.presences, self.roster.read_us)
 
     def from_us(self, *, is_drained: bool) -> int | None:
         """The least event time that may still be sent or read; None when nobody is waited for.

@@ -32,11 +32,13 @@ class Roster:
     Attributes:
         presences: By forwarder.
         running: How many of them said something lately.
+        read_us: When that was, by Redis' clock; None before.
     """
 
     def __init__(self) -> None:
         self.presences: dict[str, Presence] = {}
         self.running = 0
+        self.read_us: int | None = None
         self._raw: dict[bytes, bytes] = {}
         self._gone: list[bytes] = []
         self._read_at_s = self._sweep_at_s = float("-inf")
@@ -48,7 +50,7 @@ class Roster:
 
     def forget(self) -> None:
         """Note that what was read is of no use any more: Redis may have been another one then."""
-        self.presences, self._raw, self.running = {}, {}, 0
+        self.presences, self._raw, self.running, self.read_us = {}, {}, 0, None
         self._read_at_s = float("-inf")
 
     def answered(self, answer: Sequence[bytes], now_us: int) -> None:
@@ -69,7 +71,7 @@ class Roster:
                 self._gone.append(field)
             elif presence is not None:
                 presences[name] = presence
-        self.presences, self._raw = presences, raw
+        self.presences, self._raw, self.read_us = presences, raw, now_us
         self.running = sum(presence.at_us > now_us - _RUNNING_US for presence in presences.values())
         ended_s = time.monotonic()
         self._read_at_s = ended_s + max(_EVERY_S, (ended_s - begun_s) / _PART)
