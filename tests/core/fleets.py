@@ -81,7 +81,8 @@ class Fleet:
         stands_for = event.user or event.request or writer.id
         routes = [(self.partition(stands_for), told)]
         if event.session and isinstance(event, CLAIMING):
-            claim = wire.Claimed(*(getattr(told, name) for name in ("at_us", "scope", "session", "user")))
+            base = (getattr(told, name) for name in ("at_us", "scope", "session", "user", "key", "request", "trace"))
+            claim = wire.Claimed(*base, of=told.__struct_config__.tag)
             routes.append((self.partition(event.session), claim))
             self.met.add(met)
         return routes

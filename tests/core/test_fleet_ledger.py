@@ -198,3 +198,12 @@ def test_shadows_are_bounded(monkeypatch):
     for ledger in fleet.consumers:
         assert len(ledger.all_judges()) == 9
         assert sum(len(shadow.people.sessions) for shadow in ledger._shadows.values()) <= 3
+
+
+def test_of_what_has_one_time_a_use_that_names_no_user_counts_once_whoever_is_told_what_first():
+    for number in range(12):
+        for kind in (wire.Created, wire.LookedUp, wire.Attributed):
+            fleet = fleet_of(
+                kind(at(0), "chat", "s", f"user-{number}", "", "r1"), wire.LookedUp(at(0), "chat", "s", "", "", "r2")
+            )
+            assert fleet.counts()["reuses"] == (2 if kind is wire.LookedUp else 1)

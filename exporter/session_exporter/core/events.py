@@ -253,9 +253,11 @@ class Claimed(_Event, tag=101, frozen=True):
 
     Attributes:
         sites: Nearest application frames, innermost first.
+        of: The number of the kind of event that tells so: among those of one time, the claim takes its place.
     """
 
     sites: Sites = ()
+    of: Annotated[int, msgspec.Meta(ge=0, le=99)] = 0
 
 
 class Checked(_Event, tag=102, frozen=True):

@@ -149,7 +149,7 @@ class FleetLedger(Ledger):
         if is_shared(event):
             self._share(event, judge, writer)
         elif isinstance(event, wire.Claimed):
-            self._take_turn(self._report(event, CLAIMED, judge, writer))
+            self._take_turn(structs.replace(self._report(event, CLAIMED, judge, writer), origin=event.of))
         elif isinstance(event, wire.Ended) and event.halved:
             self._count_arrival(event)
         elif isinstance(event, wire.Unmet) and event.kept:

@@ -210,7 +210,8 @@ class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
         reason: Of an end.
         first: Nothing before it in its request has found or made this session; without a request always. Of an unmet
             expectation: the request has to do with no other scope.
-        origin: Of an observation, as the event has it; of an unmet expectation, how it was missed.
+        origin: Of an observation, as the event has it; of an unmet expectation, how it was missed; of a claim, the kind
+            of what it tells of.
         version: Digest of what the scope's `restart_on` columns hold; empty when they are not known.
         other: Digest of another session: the one that the request of a create had expected and found; the one that a
             request used instead of what it expected; the one that may have been replaced.
@@ -234,8 +235,8 @@ class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """The order of judgement: event time, session id, kind; the rest only makes ties the same everywhere.
 
         A deadline comes after all events of its time. A deletion comes first: one transaction that deletes a row and
-        inserts it again has one time.
+        inserts it again has one time. A claim comes where the event that it tells of comes elsewhere.
         """
-        kind = 0 if self.reason == "deleted" else self.kind
+        kind = 0 if self.reason == "deleted" else self.origin if self.kind == CLAIMED else self.kind
         is_deadline = kind >= ADOPTION_DUE
         return (self.at_us, is_deadline, self.session, kind, self.evidence.worker, self.evidence.request)

@@ -60,4 +60,4 @@ class SentClaims(BoundedDict[Pair, Claim]):
 def claim_of(told: wire.Event) -> wire.Claimed:
     """What the keeper of the session is told, of an event as it travels."""
     base = (told.at_us, told.scope, told.session, told.user, told.key, told.request, told.trace)
-    return wire.Claimed(*base, getattr(told, "sites", ()))
+    return wire.Claimed(*base, getattr(told, "sites", ()), int(told.__struct_config__.tag or 0))

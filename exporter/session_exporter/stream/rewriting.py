@@ -54,6 +54,7 @@ FIELDS: Final = {
     "shared": PLAIN,
     "kept": PLAIN,
     "halved": PLAIN,
+    "of": PLAIN,
     "mismatched": PLAIN,
     "id_kind": PLAIN,
     "form": PLAIN,
