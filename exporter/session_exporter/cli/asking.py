@@ -14,7 +14,7 @@ from session_exporter.cli.documents import Summary
 from session_exporter.cli.plain import Marks, encodable, inert_lines, marks_for
 from session_exporter.cli.prometheus import Prometheus
 from session_exporter.cli.prometheus_queries import read_matchers
-from session_exporter.cli.source import DocumentSource, Question, Source
+from session_exporter.cli.source import AnySource, DocumentSource, Question
 from session_exporter.cli.watch import CANNOT_TELL
 from session_exporter.quantities import parse_duration
 
@@ -52,7 +52,7 @@ class Asked:
         pairs = {field.name: (getattr(self, field.name), getattr(outer, field.name)) for field in fields(self)}
         return type(self)(**{name: given if own is None else own for name, (own, given) in pairs.items()})
 
-    def source(self, subject: str = "") -> Source:
+    def source(self, subject: str = "") -> AnySource:
         """Who is asked: what was named; else the sidecar at the default address, and then the state.
 
         Args:
@@ -71,7 +71,7 @@ class Asked:
             return DocumentSource(None, state_directory=self.state_directory)
         return DocumentSource(config_file=self.config_file)
 
-    def _fleet(self, prometheus: Prometheus, subject: str) -> Source:
+    def _fleet(self, prometheus: Prometheus, subject: str) -> AnySource:
         others = [name for name, value in (("--url", self.url), ("--state.directory", self.state_directory)) if value]
         if others:
             raise click.UsageError(f"--prometheus does not go with {others[0]}: whom to ask?")

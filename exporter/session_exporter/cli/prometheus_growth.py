@@ -17,8 +17,8 @@ from session_exporter.cli.prometheus_sightings import (
     Counted,
     Counting,
     Pair,
-    Place,
-    Snapshot,
+    SeenSeries,
+    SeriesPlace,
     Span,
     by_counted,
     look,
@@ -46,7 +46,7 @@ class Growth:
     """
 
     counts: Mapping[Counted, float]
-    by_target: Mapping[Place, float]
+    by_target: Mapping[SeriesPlace, float]
     together: frozenset[frozenset[Target]]
     strangers: frozenset[Target]
     unborn: frozenset[Target]
@@ -61,7 +61,7 @@ class _Tally:
         from_s: When the span begins.
     """
 
-    earlier: Snapshot
+    earlier: SeenSeries
     from_s: float
     highest: dict[tuple[Counted, Counting], tuple[float, Target]] = field(default_factory=dict)
     first: dict[tuple[Counted, Counting], float] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class _Tally:
         # It began anew while nobody looked, unless it is older than where was looked.
         return born_s < self.from_s - LOOK_BACK_S or target not in self.earlier.targets
 
-    def add(self, seen: Snapshot, first: Mapping[Place, float]) -> None:
+    def add(self, seen: SeenSeries, first: Mapping[SeriesPlace, float]) -> None:
         """Add what was seen at the end of a counting's time, and what its first sample was, where that is needed."""
         for place, value in seen.values.items():
             counting = seen.counting_of(place.target, place.scope)
@@ -104,14 +104,14 @@ class _Tally:
             if all(self.is_strange(counting, target) for target in targets)
         }
 
-    def grown(self) -> dict[Place, float]:
+    def grown(self) -> dict[SeriesPlace, float]:
         """What was counted, where it was seen last."""
-        grown: dict[Place, float] = {}
+        grown: dict[SeriesPlace, float] = {}
         strange = self.strange()
         for key, (value, target) in self.highest.items():
             start = self._before.get(key, self.first[key] if key[1] in strange else 0.0)
             if value > start:
-                place = Place(target, *key[0])
+                place = SeriesPlace(target, *key[0])
                 grown[place] = grown.get(place, 0.0) + value - start
         return grown
 
@@ -159,7 +159,7 @@ def _add_lives(prometheus: Prometheus, selection: Selection, target: Target, spa
         tally.add(seen, first)
 
 
-def _add_whole(prometheus: Prometheus, selection: Selection, span: Span, seen: Snapshot, tally: _Tally) -> None:
+def _add_whole(prometheus: Prometheus, selection: Selection, span: Span, seen: SeenSeries, tally: _Tally) -> None:
     strange = {
         target
         for counting, targets in seen.countings().items()

@@ -10,7 +10,7 @@ from typing import Final
 
 from session_exporter.cli.prometheus import Prometheus
 from session_exporter.cli.prometheus_queries import CENSUS, EXPORTER_CENSUS, Selection, Target, target_of
-from session_exporter.cli.prometheus_sightings import Pair, Snapshot, Span, look
+from session_exporter.cli.prometheus_sightings import Pair, SeenSeries, Span, look
 
 # Longer than anybody waits between two scrapes: after 5 minutes a Prometheus takes a series for ended.
 RECENT_S: Final = 600.0
@@ -30,7 +30,7 @@ def presence(prometheus: Prometheus, selection: Selection, span: Span) -> dict[P
     return {**_by_pair(prometheus, operations, span), **_by_pair(prometheus, exporters, span)}
 
 
-def last_seen(prometheus: Prometheus, selection: Selection, span: Span, present: Mapping[Pair, float]) -> Snapshot:
+def last_seen(prometheus: Prometheus, selection: Selection, span: Span, present: Mapping[Pair, float]) -> SeenSeries:
     """Ask for the last that was seen in a span of each instance and scope.
 
     Args:

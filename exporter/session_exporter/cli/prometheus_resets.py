@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from session_exporter.cli.prometheus import Prometheus, number
 from session_exporter.cli.prometheus_queries import COUNTERS, EXPORTER_COUNTERS, Selection, Target
-from session_exporter.cli.prometheus_sightings import Place, Span, in_pieces, place_of
+from session_exporter.cli.prometheus_sightings import SeriesPlace, Span, in_pieces, place_of
 from session_exporter.errors import PeerError
 
 # Prometheus answers with at most 11,000 points of a series.
@@ -30,15 +30,15 @@ class Earlier:
         unborn: Who does not say when it began, and in which scopes.
     """
 
-    values: Mapping[Place, float]
+    values: Mapping[SeriesPlace, float]
     present: AbstractSet[tuple[Target, str]]
     unborn: AbstractSet[tuple[Target, str]]
 
-    def is_meant(self, place: Place) -> bool:
+    def is_meant(self, place: SeriesPlace) -> bool:
         """Whether a series is one of those that do not say when they began."""
         return (place.target, place.scope) in self.unborn
 
-    def value(self, place: Place, otherwise: _Default) -> float | _Default:
+    def value(self, place: SeriesPlace, otherwise: _Default) -> float | _Default:
         """The last value before the span; `otherwise` when the series had not been seen."""
         absent = 0.0 if (place.target, place.scope) in self.present else otherwise
         return self.values.get(place, absent)
@@ -53,8 +53,8 @@ class Extremes:
         falls: How often it fell, of those that did.
     """
 
-    lowest: Mapping[Place, float] = field(default_factory=dict)
-    falls: Mapping[Place, float] = field(default_factory=dict)
+    lowest: Mapping[SeriesPlace, float] = field(default_factory=dict)
+    falls: Mapping[SeriesPlace, float] = field(default_factory=dict)
 
 
 def first_values(prometheus: Prometheus, selection: Selection, span: Span, *, with_falls: bool) -> Extremes:
@@ -64,8 +64,8 @@ def first_values(prometheus: Prometheus, selection: Selection, span: Span, *, wi
 
 
 def falling_growth(
-    prometheus: Prometheus, selection: Selection, span: Span, latest: Mapping[Place, float], earlier: Earlier
-) -> dict[Place, float]:
+    prometheus: Prometheus, selection: Selection, span: Span, latest: Mapping[SeriesPlace, float], earlier: Earlier
+) -> dict[SeriesPlace, float]:
     """How much counters grew in a span that do not say when they began.
 
     Args:
@@ -92,7 +92,7 @@ def falling_growth(
     return {place: value for place, value in grown.items() if value}
 
 
-def _each(prometheus: Prometheus, selection: Selection, span: Span, function: str) -> dict[Place, float]:
+def _each(prometheus: Prometheus, selection: Selection, span: Span, function: str) -> dict[SeriesPlace, float]:
     selectors = {name: selection.of_scopes((name,)) for name in COUNTERS}
     selectors |= {name: selection.of_exporters((name,)) for name in EXPORTER_COUNTERS}
     return {
@@ -102,7 +102,7 @@ def _each(prometheus: Prometheus, selection: Selection, span: Span, function: st
     }
 
 
-def _values(prometheus: Prometheus, selection: Selection, place: Place, span: Span) -> Iterable[float]:
+def _values(prometheus: Prometheus, selection: Selection, place: SeriesPlace, span: Span) -> Iterable[float]:
     """The values of a series, as many as it has or at regular times."""
     exact = selection.at(place.target)
     names = (place.name,)

@@ -40,7 +40,7 @@ class Span(NamedTuple):
         return over(self.to_s - self.from_s + 0.001)
 
 
-class Place(NamedTuple):
+class SeriesPlace(NamedTuple):
     """One series of a counter: the instance's, the metric's name, the scope (`""` without) and its other words."""
 
     target: Target
@@ -67,7 +67,7 @@ class Counted(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class SeenSeries:
     """The last that was seen in a span.
 
     Attributes:
@@ -75,7 +75,7 @@ class Snapshot:
         births: Of each instance's scopes, and of itself under the scope `""`: when counting began.
     """
 
-    values: Mapping[Place, float]
+    values: Mapping[SeriesPlace, float]
     births: Mapping[Pair, str]
 
     @property
@@ -103,29 +103,29 @@ class Snapshot:
                 found.setdefault(counting, set()).add(target)
         return found
 
-    def without(self, targets: set[Target]) -> "Snapshot":
+    def without(self, targets: set[Target]) -> "SeenSeries":
         """The same without some instances."""
-        return Snapshot(
+        return SeenSeries(
             {place: value for place, value in self.values.items() if place.target not in targets},
             {key: born for key, born in self.births.items() if key[0] not in targets},
         )
 
-    def joined(self, other: "Snapshot", pairs: AbstractSet[Pair]) -> "Snapshot":
+    def joined(self, other: "SeenSeries", pairs: AbstractSet[Pair]) -> "SeenSeries":
         """The same, and of some instances and scopes what another shows."""
         values = {place: value for place, value in other.values.items() if (place.target, place.scope) in pairs}
         births = {pair: born for pair, born in other.births.items() if pair in pairs}
-        return Snapshot({**self.values, **values}, {**self.births, **births})
+        return SeenSeries({**self.values, **values}, {**self.births, **births})
 
     def operations(self, pair: Pair) -> float:
         """Creates and reuses."""
-        return sum(self.values.get(Place(pair[0], name, pair[1], ""), 0.0) for name in CENSUS)
+        return sum(self.values.get(SeriesPlace(pair[0], name, pair[1], ""), 0.0) for name in CENSUS)
 
-    def only(self, target: Target) -> "Snapshot":
+    def only(self, target: Target) -> "SeenSeries":
         """The same of one instance."""
         return self.without({*self.targets, *(place.target for place in self.values)} - {target})
 
 
-def look(prometheus: Prometheus, selection: Selection, span: Span) -> Snapshot:
+def look(prometheus: Prometheus, selection: Selection, span: Span) -> SeenSeries:
     """Ask for the last that was seen in a span; raises as `Prometheus.instant` does."""
     selectors = (selection.of_scopes(COUNTERS), selection.of_exporters(EXPORTER_COUNTERS))
     values = {
@@ -139,7 +139,7 @@ def look(prometheus: Prometheus, selection: Selection, span: Span) -> Snapshot:
         for series in prometheus.instant(f"last_over_time({selector}{span.range})", at_s=span.to_s)
         if series.value and series.number
     }
-    return Snapshot(values, births)
+    return SeenSeries(values, births)
 
 
 def in_pieces(prometheus: Prometheus, selector: str, span: Span, pieces: int) -> tuple[float, list[Series]]:
@@ -161,16 +161,16 @@ def in_pieces(prometheus: Prometheus, selector: str, span: Span, pieces: int) ->
     return step_s, rows
 
 
-def place_of(series: Series, name: str = "") -> Place:
+def place_of(series: Series, name: str = "") -> SeriesPlace:
     """Whose series it is and what it counts; functions of PromQL take the name away."""
     labels = series.metric
     name = name or labels.get("__name__", "")
     own = COUNTERS[name].labels if name in COUNTERS else ()
     words = "/".join(labels.get(label, "") for label in own)
-    return Place(target_of(labels), name, labels.get("scope", ""), words)
+    return SeriesPlace(target_of(labels), name, labels.get("scope", ""), words)
 
 
-def by_counted(values: Iterable[tuple[Place, float]]) -> dict[Counted, float]:
+def by_counted(values: Iterable[tuple[SeriesPlace, float]]) -> dict[Counted, float]:
     """Add up over instances."""
     sums: dict[Counted, float] = {}
     for place, value in values:

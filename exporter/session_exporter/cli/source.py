@@ -59,7 +59,7 @@ class Answer:
     note: str = ""
 
 
-class Source(Protocol):
+class AnySource(Protocol):
     """Who is asked; all three raise a SessionExporterError that says why there is no answer."""
 
     def summary(self, question: Question) -> Answer:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from session_exporter.cli.documents import ShownIncident, Summary, incidents_of, summary_of
-from session_exporter.cli.source import Question, Source
+from session_exporter.cli.source import AnySource, Question
 from session_exporter.errors import SessionExporterError
 
 HEALTHY: Final = 0
@@ -48,7 +48,7 @@ class View:
         return exit_code(healthy=self.reading.summary.healthy)
 
 
-def look(source: Source, question: Question, *, newest: int = NEWEST) -> Reading:
+def look(source: AnySource, question: Question, *, newest: int = NEWEST) -> Reading:
     """Ask once, for the summary and, unless `newest` is 0, that many incidents; raises as `summary` does."""
     answer = source.summary(question)
     reading = Reading(answer.document, summary_of(answer.document), origin=answer.origin, note=answer.note)
@@ -57,7 +57,7 @@ def look(source: Source, question: Question, *, newest: int = NEWEST) -> Reading
     return replace(reading, incidents=newest_of(source, question, newest))
 
 
-def newest_of(source: Source, question: Question, count: int) -> tuple[ShownIncident, ...]:
+def newest_of(source: AnySource, question: Question, count: int) -> tuple[ShownIncident, ...]:
     """Ask for the `count` newest incidents; raises as `incidents` does."""
     return tuple(incidents_of(source.incidents(replace(question, limit=count)).document)[:count])
 
