@@ -111,6 +111,9 @@ class Sidecar:
         journal: The journal's directory.
         state: The state's directory.
         arguments: More of the command line.
+
+    Attributes:
+        variables: More of the environment.
     """
 
     def __init__(
@@ -128,6 +131,7 @@ class Sidecar:
         self.state = state or home / "state"
         self.listen = "127.0.0.1:0"
         self.process: subprocess.Popen[bytes] | None = None
+        self.variables: dict[str, str] = {}
         self._home = home
         self._arguments = arguments
         self._starts = 0
@@ -164,7 +168,7 @@ class Sidecar:
         with self.log_file.open("wb") as log:
             command = [sys.executable, "-m", "session_exporter", *self.command_line()]
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment()
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(**self.variables)
             )
         return self
 
