@@ -102,8 +102,9 @@ class Holds:
         if sender is None:
             if len(self._senders) >= FORWARDERS_MAX:
                 return
-            sender = self._senders[forwarder] = _Sender(first_us, self._connected_us, present=False)
-            heappush(self._order, (first_us, forwarder))
+            # Others in its round may be of an earlier time, when the workers of a backlog take turns.
+            sender = self._senders[forwarder] = _Sender(0, self._connected_us, present=False)
+            heappush(self._order, (0, forwarder))
         elif sender.round is not None and sender.round.sent_us != sent_us:
             self._conclude(forwarder, sender, sender.round)
         elif sender.round is not None:
