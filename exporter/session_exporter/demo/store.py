@@ -1,6 +1,7 @@
 """The chat application's database: SQLite, one connection per worker process, one table per kind of session."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ TABLES: Final = {CONVERSATION: "conversation_sessions", PROGRESS_UPDATE: "progre
 
 # Four workers take turns at writing; a turn is far below a millisecond, unless the disk is slow.
 BUSY_TIMEOUT_S: Final = 10.0
+_RETRY_S: Final = 0.02
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS conversation_sessions (
@@ -71,7 +73,7 @@ class Database:
 
     def __init__(self, path: Path, *, one_active_session: bool) -> None:
         self._connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(self._connection)
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.executescript(_SCHEMA + (_ONE_ACTIVE_SESSION if one_active_session else ""))
 
@@ -142,3 +144,17 @@ class Database:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Turn the log on, which all workers do at once; whoever meets another at it is refused without a wait."""
+    until_s = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > until_s:
+                raise
+            time.sleep(_RETRY_S)
+        else:
+            return
