@@ -23,6 +23,12 @@ class Scraper:
         self.get(HEADERS)
         return (time.perf_counter() - begun_s) * 1e3
 
+    def is_ready(self) -> bool:
+        """Whether there was a first commit since the start."""
+        response = self._response({})
+        response.read()
+        return response.status == http.HTTPStatus.OK
+
     def get(self, headers: dict[str, str]) -> bytes:
         response = self._response(headers)
         body = response.read()

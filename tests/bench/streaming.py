@@ -76,6 +76,7 @@ def _recovery(config: Path, disk: Path, client: Any, events: int) -> Figure:
     _forget_consumers(client)
     begun_s = time.monotonic()
     with serving(config, disk / "recovered", "--source=stream") as consumer:
+        consumer.wait_for(lambda each: each.is_ready(), "it has committed something", RECOVERED_WITHIN_S)
         consumer.wait_for(lambda each: each.value(EVENTS) >= events, f"{EVENTS} is {events}", RECOVERED_WITHIN_S)
         taken_s = time.monotonic() - begun_s
     return Figure(

@@ -36,7 +36,7 @@ def test_a_lost_state_starts_new_counters_and_counts_nothing_again(sidecar, trac
     # The worker lives, so its segment is still there, and has been counted.
     tracker.reused("a user", "a session")
     anew = sidecar.start().scrape()
-    sidecar.until_logged("level=warning .*the state that had read this journal is lost")
+    sidecar.until_logged("level=warning .*the state that had counted these events is lost")
     assert anew.total(CREATES) == 0
     assert anew.total("session_reuses_total") == 0
     assert anew.total("session_exporter_events_total") == 0
