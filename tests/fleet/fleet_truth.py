@@ -89,7 +89,7 @@ def scope_of(name: str) -> str:
 def _judged(circle: Circle, pace: Pace) -> Iterator[tuple[Key, int]]:
     rules = pace.rules()[scope_of(circle.scope)]
     reports = [(event, WORKERS[worker]) for event, worker in circle.told]
-    if reports and rules.idle_timeout_us <= pace.idle_us:
+    if reports and rules.idle_timeout_us < pace.settles_us:
         # What is open expires long before.
         reports.append((wire.Conflicted(reports[-1][0].at_us + YEAR_US, circle.scope), WORKERS[0]))
     found = continuity_oracle.judge(
@@ -193,7 +193,7 @@ def by_one_ledger(circles: Iterable[Circle], pace: Pace) -> Counts:
         if number % COMMIT_EVERY == 0:
             _commit(ledger, memory)
     ledger.finish()
-    ledger.advance(last_us + 2 * pace.idle_us)
+    ledger.advance(last_us + pace.settles_us)
     _commit(ledger, memory)
     return ledger_counts(ledger)
 

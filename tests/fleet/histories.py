@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 from msgspec import structs
-from test_continuity_oracle import GAPS_S, SESSIONS, START, STEP, WATCH, Traffic
+from test_continuity_oracle import SESSIONS, START, STEP, WATCH, Traffic
 from test_continuity_oracle import WORKERS as ITS_WORKERS
 
 from session_exporter.core import events as wire
@@ -42,12 +42,14 @@ class Pace(NamedTuple):
         span_s: From the first event to the last, before it is made quicker; as all of these.
         idle_s: After which sessions expire.
         pauses_s: Between two bursts of a circle.
+        settles_s: When it is looked at, after the last event.
     """
 
     ratio: int
     span_s: float
     idle_s: float
     pauses_s: tuple[float, ...]
+    settles_s: float
 
     @property
     def lateness_us(self) -> int:
@@ -56,6 +58,10 @@ class Pace(NamedTuple):
     @property
     def idle_us(self) -> int:
         return int(self.idle_s * SECOND) // self.ratio
+
+    @property
+    def settles_us(self) -> int:
+        return int(self.settles_s * SECOND) // self.ratio
 
     def rules(self) -> dict[str, ScopeRules]:
         """Of every scope, `other` included."""
@@ -83,10 +89,11 @@ class Pace(NamedTuple):
         return "\n".join([*lines, ""])
 
 
-# While it is recorded; everything expires soon after.
-LIVE: Final = Pace(2, 60, 14, (12, 13.8, 14.2, 20))
-# Written down in advance, over the hours that it is about.
-PAST: Final = Pace(1, 4 * 3600, 1800, tuple(GAPS_S))
+# While it is recorded; nearly everything expires soon after.
+LIVE: Final = Pace(2, 60, 14, (12, 13.8, 14.2, 20), 28)
+# Written down hours before it is looked at. A request may be cut in two where its worker's turn to be read ends, which
+# must come again before the request is forgotten.
+PAST: Final = Pace(1, 600, 60, (12, 30, 57, 58.1, 60.1, 62, 90), 4 * 3600)
 
 
 class Told(NamedTuple):

@@ -82,7 +82,7 @@ def counted(*told, pace=LIVE):
         at_us = START + round(at_s * SECOND)
         fleet.advance(at_us - pace.lateness_us)
         fleet.tell([kind(at_us, "chat", "a session", user, **more)], 0)
-    fleet.advance(at_us + 2 * pace.idle_us)
+    fleet.advance(at_us + pace.settles_us)
     return {key[0]: value for key, value in fleet.counts().items() if "_total" in key[0] and "scope=chat" in key}
 
 
@@ -115,7 +115,7 @@ def test_what_is_routed_to_three_consumers_comes_to_what_the_oracle_says(pace) -
             fleet.commit()
     for ledger in fleet.ledgers:
         ledger.finish()
-    fleet.advance(at_us + 2 * pace.idle_us)
+    fleet.advance(at_us + pace.settles_us)
 
     truth, counted = by_oracle(history, pace), fleet.counts()
     names = METRICS - ({"session_ids_checked_total"} if pace is PAST else set())
