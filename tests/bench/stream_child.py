@@ -15,14 +15,14 @@ from session_exporter.sidecar.engine import Engine
 from session_exporter.sidecar.stream_intake import StreamIntake
 from session_exporter.sidecar.workers import Reloads
 from session_exporter.stream.reader import StreamReader
-from session_exporter.stream.reading import Reading
+from session_exporter.stream.reading import StreamReading
 
 
 def drain(config_file: Path, state: Path, events: int, *, cpu: int) -> dict[str, float]:
     """Consume streams that hold `events` events; seconds, in total and by stage."""
     os.sched_setaffinity(0, {cpu})
     look, read, ledger, commit = Stopwatch(), Stopwatch(), Stopwatch(), Stopwatch()
-    Reading.look, StreamReader.read = look.around(Reading.look), read.around(StreamReader.read)
+    StreamReading.look, StreamReader.read = look.around(StreamReading.look), read.around(StreamReader.read)
     FleetLedger.apply, FleetLedger.advance = ledger.around(FleetLedger.apply), ledger.around(FleetLedger.advance)
     Engine._commit = commit.around(Engine._commit)
     engine = Engine(
