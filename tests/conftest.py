@@ -63,12 +63,19 @@ def postgres(require_server: Callable[[str], str]) -> Iterator["Postgres"]:
 
 
 @pytest.fixture(scope="session")
-def redis(require_server: Callable[[str], str]) -> Iterator["RedisServer"]:
-    """A Redis, started for the first test that asks for it, which flushes it or takes keys of its own."""
+def shared_redis(require_server: Callable[[str], str]) -> Iterator["RedisServer"]:
+    """A Redis, started for the first test that asks for it, with whatever the last one has left in it."""
     from redis_server import RedisServer
 
     with RedisServer(require_server("redis-server")) as server:
         yield server
+
+
+@pytest.fixture
+def redis(shared_redis: "RedisServer") -> "RedisServer":
+    """A Redis that is empty; another test has used it before."""
+    shared_redis.flush()
+    return shared_redis
 
 
 @pytest.fixture

@@ -49,7 +49,6 @@ class Post(Sidecar):
 
 @pytest.fixture
 def post(tmp_path, redis):
-    redis.flush()
     with Post(tmp_path, redis) as made:
         yield made
 
@@ -149,7 +148,6 @@ def test_told_to_stop_with_an_empty_journal_it_does_not_wait_for_redis(tmp_path,
 
 @pytest.mark.slow
 def test_it_outlives_its_workers_when_it_is_told_to(tmp_path, redis):
-    redis.flush()
     with Post(tmp_path, redis, "--stop.outlive-workers") as post:
         post.host.tell(10)
         post.start()

@@ -65,7 +65,6 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path, redis):
-    redis.flush()
     made = Place(tmp_path, redis.url)
     yield made
     made.close()

@@ -30,7 +30,6 @@ GENEROUS_S = 30.0
 
 @pytest.fixture
 def fleet(tmp_path: Path, redis: RedisServer) -> Iterator[Fleet]:
-    redis.flush()
     with Fleet(tmp_path, redis) as fleet:
         yield fleet
 

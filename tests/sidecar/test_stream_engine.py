@@ -22,7 +22,6 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def fleet(tmp_path: Path, redis: RedisServer) -> Iterator[Fleet]:
-    redis.flush()
     with Fleet(tmp_path, redis) as fleet:
         yield fleet
 

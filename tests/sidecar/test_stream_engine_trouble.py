@@ -31,7 +31,6 @@ GUIDE = Path(__file__).parents[2] / "docs/howto/run-a-fleet.md"
 
 @pytest.fixture
 def fleet(tmp_path: Path, redis: RedisServer) -> Iterator[Fleet]:
-    redis.flush()
     with Fleet(tmp_path, redis) as fleet:
         yield fleet
 

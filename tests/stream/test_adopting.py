@@ -14,7 +14,6 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def client(redis: RedisServer):
-    redis.flush()
     with redis_library.Redis.from_url(redis.url) as client:
         yield client
 

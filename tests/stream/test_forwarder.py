@@ -86,9 +86,9 @@ def test_what_is_no_position_commits_nothing(station, consumer, rubbish):
     assert station.segments() == segments
 
 
-def test_without_room_what_was_sent_is_given_up_and_counted(tmp_path, clean, consumer):
+def test_without_room_what_was_sent_is_given_up_and_counted(tmp_path, redis, consumer):
     room = JournalSettings(worker_limit_bytes=8 * 4096, directory_limit_bytes=12 * 4096)
-    with Station(tmp_path, clean, journal=room) as station:
+    with Station(tmp_path, redis, journal=room) as station:
         station.tell(600, "w")
         made = station.segments()
         station.cycle(2)
@@ -105,8 +105,8 @@ def test_without_room_what_was_sent_is_given_up_and_counted(tmp_path, clean, con
 
 
 @pytest.mark.slow
-def test_the_newest_entries_are_kept_when_streams_get_too_long(tmp_path, clean, consumer):
-    with Station(tmp_path, clean, max_entries=1) as station:
+def test_the_newest_entries_are_kept_when_streams_get_too_long(tmp_path, redis, consumer):
+    with Station(tmp_path, redis, max_entries=1) as station:
         for _ in range(300):
             station.tell(1, users=1)
             station.cycle()
@@ -148,12 +148,12 @@ def test_what_is_still_to_come_is_said_in_every_entry(station, consumer):
         assert not to_come or behind_us <= min(to_come)
 
 
-def test_damage_is_counted_once_however_often_it_is_read(station, consumer, clean):
+def test_damage_is_counted_once_however_often_it_is_read(station, consumer, redis):
     station.tell(3)
     station.worker().append((99, 1, "of a kind to come"))
     station.tell(3)
     station.cycle()
-    clean.flush()
+    redis.flush()
     station.cycle(3)
     consumer.read()
     assert consumer.of(station) == station.told["w"]

@@ -67,11 +67,11 @@ def test_what_is_committed_is_not_sent_again(station, consumer):
 
 
 @pytest.mark.parametrize("forgetting", ["everything", "a stream"])
-def test_what_is_deleted_over_a_connection_that_stays_is_noticed(station, consumer, clean, forgetting):
+def test_what_is_deleted_over_a_connection_that_stays_is_noticed(station, consumer, redis, forgetting):
     station.tell(300)
     station.cycle()
     if forgetting == "everything":
-        clean.flush()
+        redis.flush()
     else:
         consumer.client.delete(*(keys.stream(stream) for stream in STREAMS))
     station.tell(100)
@@ -295,9 +295,9 @@ STEPS = {
 @pytest.mark.slow
 @settings(max_examples=40)
 @given(steps=st.lists(st.sampled_from([*STEPS, "tell"]), max_size=25))
-def test_whatever_happens_in_which_order_everything_arrives(tmp_path_factory, redis, steps):
-    redis.flush()
-    with Station(tmp_path_factory.mktemp("station"), redis) as station, Consumer(redis) as consumer:
+def test_whatever_happens_in_which_order_everything_arrives(tmp_path_factory, shared_redis, steps):
+    shared_redis.flush()
+    with Station(tmp_path_factory.mktemp("station"), shared_redis) as station, Consumer(shared_redis) as consumer:
         station.tell(40)
         for number, step in enumerate(steps):
             STEPS[step](station, consumer, number)

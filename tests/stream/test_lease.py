@@ -24,7 +24,6 @@ PLACE = (1, "writer")
 
 @pytest.fixture
 def client(redis: RedisServer):
-    redis.flush()
     with redis_library.Redis.from_url(redis.url) as client:
         yield client
 

@@ -22,7 +22,6 @@ TAIL_US = 60_000_000
 
 @pytest.fixture
 def client(redis: RedisServer):
-    redis.flush()
     with redis_library.Redis.from_url(redis.url) as client:
         # Streams lose whole nodes only; here each entry is one.
         client.config_set("stream-node-max-entries", 1)

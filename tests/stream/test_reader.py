@@ -3,7 +3,7 @@
 import pytest
 import redis as redis_library
 from consuming import FRAME_BYTES, START_US, Consumer, Sending, numbers
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis_server import RedisServer
 
@@ -16,7 +16,6 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def client(redis: RedisServer):
-    redis.flush()
     with redis_library.Redis.from_url(redis.url) as client:
         yield client
 
@@ -376,11 +375,11 @@ class Course:
         self.uncommitted.clear()
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(steps)
-def test_each_event_counts_once_whatever_happens(redis, steps) -> None:
-    redis.flush()
-    with redis_library.Redis.from_url(redis.url) as client, Consumer(redis) as consumer:
+def test_each_event_counts_once_whatever_happens(shared_redis, steps) -> None:
+    shared_redis.flush()
+    with redis_library.Redis.from_url(shared_redis.url) as client, Consumer(shared_redis) as consumer:
         course = Course(client, consumer)
         for name, *how in steps:
             getattr(course, name)(*how)

@@ -70,7 +70,6 @@ def tracker(recorder: Recorder) -> SessionTracker:
 
 @pytest.fixture(params=["sync", "async", "sync decoded", "async decoded"])
 def client(request: pytest.FixtureRequest, redis: Any) -> Iterator[Client]:
-    redis.flush()
     made = Client(redis.url, asynchronous="async" in request.param, decoded="decoded" in request.param)
     yield made
     made.close()

@@ -104,7 +104,6 @@ class OwnRedis(Redis):
 
 
 def test_a_flask_application_that_writes_every_session_back(redis, install, recorder, tracker) -> None:
-    redis.flush()
     install(FLASK)
     truth = Truth()
     with OwnRedis.from_url(redis.url) as client:
@@ -153,7 +152,6 @@ def test_a_starlette_application_with_many_users_at_once(redis, install, recorde
     from starlette.responses import PlainTextResponse
     from starlette.routing import Route
 
-    redis.flush()
     install(STARLETTE)
     truth = Truth()
 
@@ -184,7 +182,6 @@ def test_a_starlette_application_with_many_users_at_once(redis, install, recorde
 
 @pytest.mark.parametrize("same_id", [True, False], ids=["one session", "two sessions"])
 def test_two_clients_that_race_for_one_user(redis, install, recorder, same_id) -> None:
-    redis.flush()
     install(FLASK)
     missed = threading.Barrier(2)
 
@@ -207,7 +204,6 @@ def test_two_clients_that_race_for_one_user(redis, install, recorder, same_id) -
 
 
 def test_two_asynchronous_clients_that_race_are_told_apart_by_nx(redis, install, recorder) -> None:
-    redis.flush()
     install(FLASK)
 
     async def create(session) -> bool:

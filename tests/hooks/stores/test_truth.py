@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from recorder import Recorder
 from session_stores import tell
@@ -77,15 +77,14 @@ def _execute(client, how, commands) -> None:
         """A hash is read as a text, or likewise: the other commands count."""
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
-def test_creates_and_ends_are_those_of_the_keys(redis, steps) -> None:
+def test_creates_and_ends_are_those_of_the_keys(shared_redis, steps) -> None:
     from redis import Redis
     from redis.connection import Connection
 
-    redis.flush()
-    recorder, observer = Recorder(), Connection(host=redis.host, port=redis.port)
-    client, truth = Redis.from_url(redis.url), Truth(observer)
+    shared_redis.flush()
+    recorder, observer = Recorder(), Connection(host=shared_redis.host, port=shared_redis.port)
+    client, truth = Redis.from_url(shared_redis.url), Truth(observer)
     uninstall = install_stores([MAPPING], SessionTracker(journal=recorder))
     try:
         for how, commands in steps:
