@@ -215,7 +215,8 @@ def test_the_verdict_is_the_exit_code_and_a_silent_instance_leaves_none(promethe
 
 
 def test_a_race_between_two_pods_is_told_by_whoever_counted_it(prometheus, redis, tmp_path):
-    with Fleet(tmp_path, redis, CONFIG, replicas=2, consumers=2, partitions=4).start() as fleet:
+    with Fleet(tmp_path, redis, CONFIG, replicas=2, consumers=2, partitions=4) as fleet:
+        fleet.start()
         trackers = [SessionTracker(place, replica=f"pod-{number}") for number, place in enumerate(fleet.journals)]
         for number, tracker in enumerate(trackers):
             tracker.created("ann", f"session-{number}", scope=SCOPE)
