@@ -50,16 +50,14 @@ class Outcome:
         events: How many were recorded.
         deeds: What was done to the fleet.
         writers: What the workers of each replica say of their recording.
-        answers: How often consumers were scraped meanwhile.
-        slowest_s: The slowest of these.
+        scrapes_s: How long each scrape of a consumer took meanwhile.
         drained_s: From the last event until all was counted and had expired.
     """
 
     events: int
     deeds: Counter[str]
     writers: list[dict[str, Any]]
-    answers: int
-    slowest_s: float
+    scrapes_s: list[float]
     drained_s: float
     problems: list[str] = field(default_factory=list)
 
@@ -83,7 +81,7 @@ def play(home: Path, redis_program: str, *, seed: int, disturb: Disturb, events:
             truth = Truth(told, LIVE)
             found = fleet.drained(sum(len(circle.told) for circle in told))
             drained_s = time.monotonic() - ended_s
-        outcome = Outcome(found.events(), deeds, writers, onlooker.answers, onlooker.slowest_s, drained_s)
+        outcome = Outcome(found.events(), deeds, writers, onlooker.took_s, drained_s)
         outcome.problems += onlooker.problems
         outcome.problems += truth.problems(found)
         outcome.problems += [f"{replica} lost {lost}" for replica, lost in fleet.lost().items()]
@@ -135,7 +133,7 @@ def count_later(home: Path, redis_program: str, *, seed: int, events: int = EVEN
         begun_s = time.monotonic()
         fleet.start()
         found = fleet.drained(total)
-        outcome = Outcome(found.events(), Counter(), [], 1, 0.0, time.monotonic() - begun_s)
+        outcome = Outcome(found.events(), Counter(), [], [], time.monotonic() - begun_s)
         outcome.problems += truth.problems(found, ids_checked=False)
         outcome.problems += [f"{replica} lost {lost}" for replica, lost in fleet.lost().items()]
         outcome.problems += restarted_in_order(fleet, found)
@@ -240,7 +238,9 @@ def tell(outcome: Outcome) -> None:
         belated = sum(len(each["belated"]) for each in outcome.writers)
         say(f"a worker's call took {p99_us:.1f} µs at the 99th percentile, {slowest_us:.0f} µs at most")
         say(f"{belated} events could not be recorded at their time, and happened later")
-        say(f"{outcome.answers} scrapes, the slowest {outcome.slowest_s:.2f} s")
+        scrapes_ms = [1000 * each for each in sorted(outcome.scrapes_s)]
+        p50_ms, p99_ms = (scrapes_ms[len(scrapes_ms) * part // 100] for part in (50, 99))
+        say(f"{len(scrapes_ms)} scrapes: p50 {p50_ms:.0f} ms, p99 {p99_ms:.0f} ms, the slowest {scrapes_ms[-1]:.0f} ms")
     say("\n".join(outcome.problems) or "nothing lost, nothing twice, nothing judged otherwise")
 
 

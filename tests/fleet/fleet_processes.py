@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final, Self
@@ -13,7 +14,7 @@ from typing import Any, Final, Self
 from fleet_truth import EVENTS, METRICS, Counts, key_of
 from histories import REPLICAS, SHARED
 from redis_server import RedisServer
-from sidecar_process import Scrape, Sidecar, until
+from sidecar_process import OPENMETRICS, Scrape, Sidecar, until
 
 DRAINED_WITHIN_S: Final = 240.0
 SCRAPE_EVERY_S: Final = 0.5
@@ -188,14 +189,12 @@ class Onlooker:
 
     Attributes:
         problems: Counters that went backwards or vanished.
-        answers: How many there were.
-        slowest_s: Of those who answered, how long it took.
+        took_s: Of each answer, until its last byte was there.
     """
 
     def __init__(self, consumers: Sequence[Sidecar]) -> None:
         self.problems: list[str] = []
-        self.answers = 0
-        self.slowest_s = 0.0
+        self.took_s: list[float] = []
         self._consumers = consumers
         self._last: dict[int, Scrape] = {}
         self._ended = threading.Event()
@@ -225,15 +224,15 @@ class Onlooker:
         if not consumer.listening():
             return
         begun_s = time.monotonic()
-        scrape = consumer.answer()
-        if scrape is None:
+        status, body = consumer.get("/metrics", accept=OPENMETRICS)
+        if status != HTTPStatus.OK:
             return
-        self.slowest_s = max(self.slowest_s, time.monotonic() - begun_s)
+        self.took_s.append(time.monotonic() - begun_s)
+        scrape = Scrape(body)
         last = self._last.get(number)
         if last is not None:
             self.problems += [f"consumer {number}: {each}" for each in scrape.regressions(last)]
         self._last[number] = scrape
-        self.answers += 1
 
 
 @contextmanager
