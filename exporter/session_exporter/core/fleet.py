@@ -35,6 +35,7 @@ from session_exporter.core.records import (
     LOOKED_UP,
     OBSERVED,
     REUSED,
+    ROW_NEW,
     UNMET,
     Report,
     Session,
@@ -76,7 +77,7 @@ class FleetLedger(Ledger):
     """
 
     def __init__(self, rules: Mapping[str, ScopeRules], *, share: Share, **rest: Any) -> None:
-        self.share = share
+        self.share: Share = share
         self._shadows: dict[int, ScopeJudge] = {}
         self._keepers: dict[int, ScopeJudge] = {}
         super().__init__(rules, **rest)
@@ -226,6 +227,8 @@ class FleetLedger(Ledger):
             return
         own = self._by_number[judge.number % SHADOW_NUMBERS]
         shadow = self._shadows[own.number]
+        if report.kind >= ROW_NEW and report.user:
+            self._recognise(own, report.session)
         is_shadow = report.session in shadow.people.sessions and report.session not in own.people.sessions
         (shadow if is_shadow else own).judge(report)
 
@@ -330,10 +333,8 @@ class FleetLedger(Ledger):
     def _make_room(self) -> None:
         super()._make_room()
         for shadow in self._shadows.values():
-            while len(shadow.people.sessions) > SHADOWS_MAX:
-                session = shadow.people.idle.least_recent()
-                if session is None:
-                    break
+            oldest = shadow.people.idle.least_recent
+            while len(shadow.people.sessions) > SHADOWS_MAX and (session := oldest()) is not None:
                 if shadow.people.sessions.get(session.id) is session:
                     shadow.people.leave(session, ended=True)
 

@@ -40,6 +40,7 @@ from session_exporter.core.records import (
     Session,
 )
 from session_exporter.core.requests import RequestMemory
+from session_exporter.core.rows import judgements as rows_of
 from session_exporter.core.scopes import END_REASONS, ScopeRules
 from session_exporter.core.sightings import is_changed, is_made
 from session_exporter.core.tally import Tally
@@ -99,6 +100,7 @@ class ScopeJudge:
             ROTATION_DUE: self.timelines.rotation_due,
             REPLACEMENT_DUE: self.continuity.replacement_due,
         }
+        self._judgements.update(rows_of(self))
 
     def judge(self, report: Report) -> None:
         """Judge what has waited for the watermark."""

@@ -41,14 +41,8 @@ from session_exporter.core.records import (
 )
 from session_exporter.core.reports import Reports
 from session_exporter.core.requests import RequestMemory
-from session_exporter.core.scopes import (
-    DEFAULT_SCOPE,
-    FAILURES,
-    OTHER_SCOPE,
-    VIOLATIONS,
-    Limits,
-    ScopeRules,
-)
+from session_exporter.core.scopes import DEFAULT_SCOPE, FAILURES, OTHER_SCOPE, VIOLATIONS, Limits, ScopeRules
+from session_exporter.core.shares import Share
 from session_exporter.core.tally import Listener, Tally
 from session_exporter.core.top_users import TopUsers
 from session_exporter.core.totals import DbTotals, LedgerTotals, ScopeTotals, interval_buckets
@@ -77,7 +71,12 @@ class Ledger:
         totals: The counts to go on from.
         listener: Told every verdict; None when nobody listens.
         trail: Remembers events for the story of an incident; None when nothing is remembered.
+
+    Attributes:
+        share: The partitions that are counted here; None for all there is.
     """
+
+    share: Share | None = None
 
     def __init__(
         self,

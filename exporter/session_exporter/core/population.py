@@ -4,7 +4,7 @@ from typing import Final, NamedTuple, Protocol
 
 from session_exporter.core.expiry import IdleQueue
 from session_exporter.core.generations import CREATE, END, EXPIRED, SIGHT, Mark
-from session_exporter.core.records import BORN, DIRTY, KNOWN, LIVE, KeyedOwner, Owner, Session, owner_of
+from session_exporter.core.records import BORN, DIRTY, FOUND, KNOWN, LIVE, KeyedOwner, Owner, Session, owner_of
 from session_exporter.core.scopes import ScopeRules
 from session_exporter.core.totals import ScopeTotals
 
@@ -19,12 +19,14 @@ class Known(NamedTuple):
         ended: It had ended or expired; False when it was evicted alive.
         born: Its last generation had been counted as a create.
         user: Whose it was, as `mark_of` says, where that is remembered; else 0.
+        found: Its row was found in the database.
     """
 
     last_us: int
     ended: bool
     born: bool
     user: int = 0
+    found: bool = False
 
 
 def mark_of(user: bytes) -> int:
@@ -146,7 +148,7 @@ class Population:
     def leave(self, session: Session, *, ended: bool) -> None:
         """Let a session leave the ledger for the long memory; it must be out of the idle queue already."""
         whose = mark_of(session.user) if self.remembers_users else 0
-        known = Known(session.last_us, ended, bool(session.flags & BORN), whose)
+        known = Known(session.last_us, ended, bool(session.flags & BORN), whose, bool(session.flags & FOUND))
         self.left_sessions[session.id] = None if self.forgets_used and not _was_made(session) else known
         del self.sessions[session.id]
         owner = session.owner
@@ -249,7 +251,7 @@ def _was_made(session: Session) -> bool:
 
 def _remind(session: Session, known: Known, *, revive: bool) -> None:
     """Give a returning session what is remembered of it; it came back by an event at `session.last_us`."""
-    session.flags |= KNOWN
+    session.flags |= KNOWN | (FOUND if known.found else 0)
     if known.ended and not revive:
         session.marks = ((known.last_us, EXPIRED, True),)
         session.last_us = session.ended_us = known.last_us

@@ -28,6 +28,9 @@ ADOPTION_DUE: Final = 100
 DELETION_DUE: Final = 101
 ROTATION_DUE: Final = 102
 REPLACEMENT_DUE: Final = 103
+ROW_NEW: Final = 104
+ROW_USED: Final = 105
+ROW_ENDED: Final = 106
 
 LIVE: Final = 1  # counted in active_sessions
 BORN: Final = 2  # its current generation has been counted as a create; follows from the marks
@@ -36,6 +39,7 @@ STARTED: Final = 8  # `started_us` is when its current generation began
 DIRTY: Final = 16  # differs from its row in the state
 LOST: Final = 32  # the loss of its current generation has been counted
 WAS_LOST: Final = 64  # and that of the one before
+FOUND: Final = 128  # its row was found in the database
 
 # Whether a create is a rotation, as long as nobody knows whose it is.
 NO_ROTATION: Final = 0
@@ -151,7 +155,7 @@ class Session(msgspec.Struct, eq=False, gc=False):
         owner: Its user; None while not known.
         started_us: When its current generation began, when STARTED says so.
         last_us: Last activity; a session that has ended may be used all the same.
-        flags: LIVE, BORN, KNOWN, STARTED, DIRTY, LOST, WAS_LOST.
+        flags: LIVE, BORN, KNOWN, STARTED, DIRTY, LOST, WAS_LOST, FOUND.
         past: None for the plain session: created once, at `started_us`, or only met.
     """
 
@@ -206,7 +210,7 @@ class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
         user: Digest of the user.
         evidence: Who and where.
         created_at_us: Of an observation: what the result of a call said; 0 for nothing. Of an unmet expectation: since
-            when it was unmet. Of a deadline: the time of what it is about.
+            when it was unmet. Of a deadline, and of what the database said: the time of what it is about.
         reason: Of an end.
         first: Nothing before it in its request has found or made this session; without a request always. Of an unmet
             expectation: the request has to do with no other scope.
@@ -235,8 +239,10 @@ class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """The order of judgement: event time, session id, kind; the rest only makes ties the same everywhere.
 
         A deadline comes after all events of its time. A deletion comes first: one transaction that deletes a row and
-        inserts it again has one time. A claim comes where the event that it tells of comes elsewhere.
+        inserts it again has one time. A claim comes where the event that it tells of comes elsewhere. What was
+        read of a database together comes in the order in which it happened.
         """
         kind = 0 if self.reason == "deleted" else self.origin if self.kind == CLAIMED else self.kind
         is_deadline = kind >= ADOPTION_DUE
-        return (self.at_us, is_deadline, self.session, kind, self.evidence.worker, self.evidence.request)
+        session = self.created_at_us.to_bytes(8) + self.session if kind >= ROW_NEW else self.session
+        return (self.at_us, is_deadline, session, kind, self.evidence.worker, self.evidence.request)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
 from session_exporter.core.duplicates import Duplicate
+from session_exporter.core.events import WATCH
 from session_exporter.core.incidents import (
     Incident,
     OddId,
@@ -110,10 +111,25 @@ class Tally:
         """Count a create."""
         self.totals.creates += 1
         self.at(at_us).add("creates")
+        self._reconcile(at_us, evidence)
         self._exemplars["creates"] = (evidence.trace, user, at_us)
         if self.users is not None:
             self.users.created(user)
         self._tell(at_us, "create", session, user)
+
+    def _reconcile(self, at_us: int, evidence: Evidence) -> None:
+        totals = self.totals
+        if not totals.watched_since_us:
+            return
+        if evidence.worker != WATCH:
+            totals.reported += at_us >= totals.watched_since_us
+        else:
+            totals.unreported += totals.has_hooks
+            totals.unseen += 1
+
+    def found(self) -> None:
+        """Count a session whose row was found in the database."""
+        self.totals.found += 1
 
     def reuse(self, report: Report) -> None:
         """Count a reuse; those of the ledger's quick way are counted there, in the same place."""

@@ -94,6 +94,10 @@ class ScopeTotals(msgspec.Struct):
     became incidents. Exemplars are keyed `creates`, `duplicates:<cause>`, `losses:<reason>`. `day` is the UTC day of
     the two counts of "today", in days since the epoch. `users` are by pseudonym, `OTHER_USERS` among them; empty when
     nobody is counted by name.
+
+    `watched_since_us` is since when the database is read, 0 for not at all; since then `reported` counts the creates
+    that hooks told of, `found` the sessions whose rows were found, and `unseen` those of them that no hook told of in
+    time; `unreported` are those of the unseen that were created when there were hooks.
     """
 
     born_us: int = 0
@@ -124,6 +128,11 @@ class ScopeTotals(msgspec.Struct):
     creates_today: int = 0
     reuses_today: int = 0
     users: dict[str, UserCounts] = {}
+    watched_since_us: int = 0
+    reported: int = 0
+    found: int = 0
+    unseen: int = 0
+    unreported: int = 0
 
     def count_minute(self, at_us: int, reuses: int, creates: int) -> None:
         """Add what the ledger counted in one minute: its reuses, and both to the UTC day it lies in."""
@@ -144,6 +153,11 @@ class ScopeTotals(msgspec.Struct):
     def duplicate_creates(self) -> int:
         """Rapid duplicate creates of every cause."""
         return sum(self.duplicates.values())
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether anybody but the database has told of its sessions."""
+        return self.creates - self.unseen + self.reuses + self.adopted + self.lookups > 0
 
     @property
     def reuse_ratio(self) -> float:

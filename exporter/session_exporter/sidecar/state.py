@@ -29,6 +29,8 @@ LOCK_NAME: Final = "lock"
 MINUTES_KEPT: Final = 32 * 24 * 60
 # At most so many rows are forgotten in one commit, so that none of them takes long.
 FORGET_ROWS: Final = 20_000
+# Of what is remembered of an id, behind the 56 bits that say whose it was.
+_FOUND_BIT: Final = 58
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -147,7 +149,7 @@ class State:
             row = self._connection.execute(sql, (scope, session)).fetchone()
         except sqlite3.Error as error:
             raise StateError(f"{self.directory}: {error}") from error
-        return Known(row[0], bool(row[1] & 1), bool(row[1] & 2), row[1] >> 2) if row else None
+        return _known(*row) if row else None
 
     def forget_ids(self, identity: Identity) -> None:
         """Forget all that names sessions and users, whose ids are from now on written in another way; counts stay.
@@ -312,5 +314,10 @@ class State:
             raise
 
 
+def _known(last_us: int, flags: int) -> Known:
+    user = flags >> 2 & (1 << _FOUND_BIT - 2) - 1
+    return Known(last_us, bool(flags & 1), bool(flags & 2), user, bool(flags >> _FOUND_BIT & 1))
+
+
 def _flags(known: Known) -> int:
-    return known.ended | known.born << 1 | known.user << 2
+    return known.ended | known.born << 1 | known.user << 2 | known.found << _FOUND_BIT
