@@ -18,6 +18,7 @@ from session_exporter.errors import ConfigError
 from session_exporter.mappingkinds import scope_problem
 from session_exporter.mappinglists import LISTS, describe_entries, make_mappings
 from session_exporter.mappings import CallMapping, MiddlewareMapping, StoreMapping, TableMapping
+from session_exporter.watchsettings import WatchSettings
 from session_exporter.yamlschema import DocumentReading, Schema, pattern_of
 from session_exporter.yamlsource import DOCUMENT_BYTES_MAX, Problems, Value, compose
 
@@ -102,6 +103,7 @@ class Config:
         calls: Functions to wrap.
         stores: Key-value stores that keep sessions.
         middleware: Frameworks whose applications get the middleware.
+        watch: Databases that the sidecar reads itself.
         db_sessions: Whether the SQLAlchemy sessions of the application are watched.
         replica: The host or pod name; `""` when the file has none and the caller decides.
     """
@@ -117,6 +119,7 @@ class Config:
     calls: tuple[CallMapping, ...] = ()
     stores: tuple[StoreMapping, ...] = ()
     middleware: tuple[MiddlewareMapping, ...] = ()
+    watch: tuple[WatchSettings, ...] = ()
     db_sessions: bool = False
     replica: str = ""
 

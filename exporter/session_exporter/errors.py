@@ -66,6 +66,22 @@ class PartitionTaken(StreamError):
     """Another consumer owns a partition; the message names both."""
 
 
+class DatabaseError(SessionExporterError):
+    """Something is wrong with a database that is read; no message shows its URL's password, or what a statement held."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """It cannot be reached, or does not answer in time; the message names where it is and the reason."""
+
+
+class DatabaseRefused(DatabaseError):
+    """It refuses us: user, password, permissions, TLS."""
+
+
+class TableUnusable(DatabaseError):
+    """A table, or a column of it, is not there, or is not what it is taken for; the message names it."""
+
+
 class ListenError(SessionExporterError):
     """The sidecar cannot listen on an address; the message names the address and the reason."""
 

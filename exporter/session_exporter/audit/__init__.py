@@ -1,0 +1,1 @@
+"""Looking for the race in an existing application: in its database, and in its code."""
