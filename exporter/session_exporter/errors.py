@@ -67,7 +67,7 @@ class PartitionTaken(StreamError):
 
 
 class DatabaseError(SessionExporterError):
-    """Something is wrong with a database that is read; no message shows its URL's password, or what a statement held."""
+    """Something is wrong with a database that is read; no message shows its URL's password, or a parameter."""
 
 
 class DatabaseUnavailable(DatabaseError):

@@ -17,8 +17,8 @@ class TablePosition(msgspec.Struct, frozen=True):
 
     Attributes:
         since_us: When it was looked at for the first time: rows created before that are known, and not counted.
-        created_us: Every row created before this was found, or is `OLD`, unless its transaction was open for longer than
-            is looked back.
+        created_us: Every row created before this was found, or is `OLD`, unless its transaction was open for longer
+            than is looked back.
         updated_us: Likewise for what was changed in rows, where the table says when.
         is_known: Whether the rows of before have been read.
     """
@@ -37,14 +37,14 @@ class Twin(NamedTuple):
         key: As of a row.
         sessions: The ids of these sessions, at most ten.
         created_us: When they were created; 0 where the table does not say.
-        count: How many there are.
+        rows: How many there are.
     """
 
     user: str
     key: str
     sessions: tuple[str, ...]
     created_us: tuple[int, ...]
-    count: int
+    rows: int
 
 
 class Census(NamedTuple):
