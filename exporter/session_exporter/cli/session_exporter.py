@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 import click
 
 from session_exporter._version import __version__
+from session_exporter.cli.audit import audit
 from session_exporter.cli.forward import forward
 from session_exporter.cli.plain import encodable, inert_lines
 from session_exporter.config import Config, load
@@ -78,6 +79,7 @@ def main() -> None:
     """Count session creates, reuses, losses and races, and expose them to Prometheus."""
 
 
+main.add_command(audit)
 main.add_command(forward)
 
 _config_file = click.option(
