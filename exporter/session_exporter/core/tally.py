@@ -124,8 +124,8 @@ class Tally:
         if evidence.worker != WATCH:
             totals.reported += at_us >= totals.watched_since_us
         else:
-            totals.unreported += totals.has_hooks
             totals.unseen += 1
+            totals.unreported += totals.has_hooks
 
     def found(self) -> None:
         """Count a session whose row was found in the database."""
