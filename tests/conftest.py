@@ -62,6 +62,15 @@ def postgres(require_server: Callable[[str], str]) -> Iterator["Postgres"]:
         yield server
 
 
+@pytest.fixture
+def own_postgres(require_server: Callable[[str], str]) -> Iterator["Postgres"]:
+    """A PostgreSQL of a test's own, which may kill it: what was committed is there after a restart."""
+    from postgres_server import Postgres
+
+    with Postgres(Path(require_server("initdb")).resolve().parent, keeps=True) as server:
+        yield server
+
+
 @pytest.fixture(scope="session")
 def shared_redis(require_server: Callable[[str], str]) -> Iterator["RedisServer"]:
     """A Redis, started for the first test that asks for it, with whatever the last one has left in it."""

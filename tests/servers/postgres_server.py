@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 from uuid import uuid4
 
-from server_process import DEADLINE_S, ServerProcess
+from server_process import DEADLINE_S, ServerFailed, ServerProcess
 
 MAIN = "postgres"
 # Whoever this is needs the password; everybody else is trusted.
@@ -28,6 +28,8 @@ _SETTINGS = {
     "password_encryption": "scram-sha-256",
     "log_connections": "on",
 }
+# What a server needs that is killed, on a host that is not.
+_KEEPING = {"synchronous_commit": "on"}
 
 
 class Postgres(ServerProcess):
@@ -35,6 +37,7 @@ class Postgres(ServerProcess):
 
     Args:
         programs: The directory of `postgres`, `initdb` and `psql`.
+        keeps: Whether what was committed survives `kill`.
 
     Attributes:
         user: `postgres`.
@@ -42,10 +45,11 @@ class Postgres(ServerProcess):
 
     stop_signal = signal.SIGQUIT
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, programs: Path, *, keeps: bool = False) -> None:
         super().__init__("postgres")
         self.user = "postgres"
         self._programs = programs
+        self._settings = {**_SETTINGS, **(_KEEPING if keeps else {})}
         self._data = self.home / "data"
 
     def prepare(self) -> None:
@@ -57,7 +61,7 @@ class Postgres(ServerProcess):
     def command(self) -> list[str]:
         """The server's command line."""
         addresses = {"listen_addresses": self.host, "port": self.port, "unix_socket_directories": self.home}
-        settings = [f"--{name}={value}" for name, value in {**addresses, **_SETTINGS}.items()]
+        settings = [f"--{name}={value}" for name, value in {**addresses, **self._settings}.items()]
         return [str(self._programs / "postgres"), "-D", str(self._data), *settings]
 
     def is_ready(self) -> bool:
@@ -67,6 +71,17 @@ class Postgres(ServerProcess):
         except FileNotFoundError:
             return False
         return len(lines) >= 8 and lines[3] == str(self.port) and lines[7].strip() == "ready"
+
+    def kill(self) -> None:
+        """End it at once, in the middle of what it does; every client loses its connection."""
+        assert self._process is not None
+        self._process.send_signal(self.stop_signal)
+        self._process.wait(DEADLINE_S)
+
+    def restart(self) -> None:
+        """Start it again where it was; to be called by the thread that started it."""
+        if not self._starts_there():
+            raise ServerFailed(f"postgres does not start again: {self._logged()}")
 
     def furnish(self) -> None:
         """Make the locked role."""

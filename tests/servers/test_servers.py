@@ -48,6 +48,15 @@ def test_the_locked_role_needs_its_password(postgres) -> None:
         psycopg.connect(postgres.dsn("postgres", LOCKED_USER), password="wrong")
 
 
+def test_what_was_committed_survives_a_killed_postgres(own_postgres) -> None:
+    own_postgres.psql("CREATE TABLE sessions AS SELECT generate_series(1, 100) AS id")
+    own_postgres.kill()
+    with pytest.raises(ServerFailed, match="refused"):
+        own_postgres.psql(WHO)
+    own_postgres.restart()
+    assert own_postgres.psql("SELECT count(*) FROM sessions") == "100"
+
+
 def test_terminated_backends_are_gone(postgres) -> None:
     psycopg = pytest.importorskip("psycopg")
     database = postgres.database()
