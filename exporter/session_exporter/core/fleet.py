@@ -29,11 +29,8 @@ from session_exporter.core.records import (
     ADOPTION_DUE,
     CHECKED,
     CLAIMED,
-    CREATED,
-    ENDED,
     KEPT_UNMET,
     LOOKED_UP,
-    OBSERVED,
     REUSED,
     ROW_NEW,
     UNMET,
@@ -42,6 +39,7 @@ from session_exporter.core.records import (
 )
 from session_exporter.core.scopes import ScopeRules
 from session_exporter.core.shares import Share
+from session_exporter.core.telling import SHARED, as_use, is_shared
 from session_exporter.core.totals import ScopeTotals
 
 # What shares the numbers of scopes in the state: shadows, and the sessions that are kept for others.
@@ -50,21 +48,7 @@ KEEPER_NUMBERS: Final = 1 << 21
 # Sessions of nobody that are remembered in case they turn out to be somebody's; some 300 bytes each.
 SHADOWS_MAX: Final = 100_000
 
-# What can be said of a session by its id alone.
-_SHARED: Final[dict[type, int]] = {
-    wire.Created: CREATED,
-    wire.Reused: REUSED,
-    wire.LookedUp: LOOKED_UP,
-    wire.Observed: OBSERVED,
-    wire.Ended: ENDED,
-    wire.Unmet: UNMET,
-}
 _ARRANGED: Final = frozenset((wire.Claimed, wire.Checked, wire.Unmet, wire.Ended))
-
-
-def is_shared(event: wire.FleetEvent) -> bool:
-    """Whether an event says something of a session without naming a user, so that all consumers must hear of it."""
-    return not event.user and bool(event.session) and type(event) in _SHARED
 
 
 class FleetLedger(Ledger):
@@ -134,7 +118,7 @@ class FleetLedger(Ledger):
         if self.trail is None:
             return
         if not _ARRANGED.isdisjoint(map(type, events)):
-            events = [_use(event) for event in events if not self._is_told_twice(event)]
+            events = [as_use(event) for event in events if not self._is_told_twice(event)]
         self.trail.add(events, writer)
 
     def _is_told_twice(self, event: wire.FleetEvent) -> bool:
@@ -171,7 +155,7 @@ class FleetLedger(Ledger):
 
     def _share(self, event: wire.FleetEvent, judge: ScopeJudge, writer: wire.Writer) -> None:
         """Take in what all consumers hear: what counts on arrival counts with one of them."""
-        report = self._report(event, _SHARED[type(event)], judge, writer)
+        report = self._report(event, SHARED[type(event)], judge, writer)
         if self.share.has(report.session) and not (isinstance(event, wire.Ended) and event.halved):
             self._count_arrival(event)
         if isinstance(event, wire.LookedUp | wire.Observed):
@@ -227,10 +211,19 @@ class FleetLedger(Ledger):
             return
         own = self._by_number[judge.number % SHADOW_NUMBERS]
         shadow = self._shadows[own.number]
-        if report.kind >= ROW_NEW and report.user:
-            self._recognise(own, report.session)
+        if report.kind >= ROW_NEW:
+            self._row_due(own, report)
+            return
         is_shadow = report.session in shadow.people.sessions and report.session not in own.people.sessions
         (shadow if is_shadow else own).judge(report)
+
+    def _row_due(self, judge: ScopeJudge, report: Report) -> None:
+        """Judge what the database says: every consumer has read it."""
+        if report.user:
+            self._recognise(judge, report.session)
+            judge.judge(report)
+        elif (actor := self._actor(judge, report)) is not None:
+            actor.judge(report)
 
     def _actor(self, judge: ScopeJudge, report: Report) -> ScopeJudge | None:
         """Who judges what is said of a session without naming a user; None when another consumer does."""
@@ -341,9 +334,3 @@ class FleetLedger(Ledger):
 
 def _either(own: Mapping[bytes, Session], shadows: Mapping[bytes, Session], identifier: bytes) -> Session | None:
     return own.get(identifier) or shadows.get(identifier)
-
-
-def _use(event: wire.FleetEvent) -> wire.FleetEvent:
-    if not isinstance(event, wire.Claimed):
-        return event
-    return wire.Reused(event.at_us, event.scope, event.session, event.user, event.key, event.request, event.trace)

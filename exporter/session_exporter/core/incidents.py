@@ -1,4 +1,4 @@
-"""The evidence of one duplicate, loss, violation or invalid id, in the form in which it is kept and shown."""
+"""The evidence of one duplicate, loss, violation, invalid id or duplicate user, as it is kept and shown."""
 
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
@@ -10,7 +10,13 @@ from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.recollection import MISSES
 from session_exporter.core.records import UNMET, Anchor, Evidence, Owner, Report
 
-INCIDENT_KINDS: Final = ("rapid_duplicate_create", "context_loss", "isolation_violation", "invalid_id")
+INCIDENT_KINDS: Final = (
+    "rapid_duplicate_create",
+    "context_loss",
+    "isolation_violation",
+    "invalid_id",
+    "duplicate_active_user",
+)
 
 # What pseudonyms begin with, by kind of id.
 ID_LABELS: Final = {"session": "s", "user": "u", "thread": "t", "run": "run", "request": "r"}
@@ -24,7 +30,7 @@ class Incident(msgspec.Struct, frozen=True):
     Attributes:
         id: Short, unique with overwhelming probability, the same whenever the same events are judged again.
         kind: One of `INCIDENT_KINDS`.
-        at_us: Event time of the create, loss, violation or id.
+        at_us: Event time of the create, loss, violation or id; of a duplicate user, when the database was asked.
         scope: The scope's name.
         detail: What `/api/v1/incidents` adds: plain JSON values, ids as pseudonyms.
         users: Digests of the users whose events tell its story.
@@ -132,6 +138,45 @@ def invalid_id_incident(report: Report, scope: str, odd: OddId, names: Pseudonym
     identity = _identity("i", scope, report.at_us, odd.digest, odd.kind.encode())
     users, sessions = ((each,) if each else () for each in (report.user, report.session))
     return Incident(identity, "invalid_id", report.at_us, scope, detail, users, sessions)
+
+
+class DuplicateUser(NamedTuple):
+    """A user who has more than one active session in the database.
+
+    Attributes:
+        user: Digest of the user.
+        key: Digest of the device, app or thread; empty for none.
+        owner: Digest of both.
+        sessions: Digests of these sessions, the newest first; may be some of them.
+        created_us: When they were created, microseconds; 0 where that is not known.
+        rows: How many there are.
+    """
+
+    user: bytes
+    key: bytes
+    owner: bytes
+    sessions: tuple[bytes, ...]
+    created_us: tuple[int, ...]
+    rows: int
+
+
+def duplicate_user_incident(found: DuplicateUser, scope: str, at_us: int, names: Pseudonyms) -> Incident:
+    """Tell of a user with more than one active session; the creates as the database knows them, the newest last."""
+    pairs = list(zip(found.created_us, found.sessions, strict=True))[:CREATES_SHOWN_MAX][::-1]
+    known_us = [created_us for created_us, _ in pairs if created_us]
+    detail = {
+        "user": names.label("u", found.user),
+        "key": names.label("k", found.key),
+        "active_rows": found.rows,
+        "gap_ms": (known_us[-1] - known_us[-2]) / 1000 if len(known_us) > 1 else None,
+        "sessions": [names.label("s", session) for _, session in pairs],
+        "creates": [
+            {**({"at_us": created_us} if created_us else {}), "session": names.label("s", session)}
+            for created_us, session in pairs
+        ],
+    }
+    identity = _identity("u", scope, at_us, b"".join(found.sessions), found.owner)
+    return Incident(identity, "duplicate_active_user", at_us, scope, detail, (found.user,), found.sessions)
 
 
 def _told(anchor: Anchor, names: Pseudonyms) -> dict[str, Any]:

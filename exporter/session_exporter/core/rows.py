@@ -5,7 +5,7 @@ has passed since it was seen, in which those who made it can tell of it themselv
 a row adds what nobody has.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -16,6 +16,7 @@ from session_exporter.core.population import Known, mark_of
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.records import (
     ATTRIBUTED,
+    CLAIMED,
     CREATED,
     ENDED,
     FOUND,
@@ -79,12 +80,11 @@ def take_rows(ledger: "Ledger", scope: str, rows: Sequence[Row], *, since_us: in
     totals.watched_since_us = totals.watched_since_us or max(since_us, totals.born_us)
     for row in rows:
         report = _report(row, judge.number, ledger.names, due_us)
-        if ledger.share is not None and not _is_own(report, ledger.share):
-            continue
-        if row.what == OLD:
-            _remember(judge, report)
-        else:
-            ledger.waiting.add(report)
+        for each in [report] if ledger.share is None else _shared(report, ledger.share):
+            if row.what == OLD:
+                _remember(judge, each)
+            else:
+                ledger.waiting.add(each)
 
 
 def judgements(judge: "ScopeJudge") -> dict[int, Callable[[Report], None]]:
@@ -134,8 +134,13 @@ def _report(row: Row, scope: int, names: Pseudonyms, due_us: int) -> Report:
     )
 
 
-def _is_own(report: Report, share: Share) -> bool:
-    return share.has(report.user or report.session)
+def _shared(report: Report, share: Share) -> Iterator[Report]:
+    """What one consumer of a fleet makes of a row, which all have read: of nobody's session, everybody knows."""
+    if report.user and report.kind and share.has(report.session):
+        # Whoever keeps the session learns whose it is when its user's consumer does.
+        yield structs.replace(report, kind=CLAIMED, origin=report.kind, created_at_us=0)
+    if share.has(report.user or report.session) or (report.kind and not report.user):
+        yield report
 
 
 def _remember(judge: "ScopeJudge", report: Report) -> None:
