@@ -22,7 +22,7 @@ from session_exporter.config import (
     load,
     parse,
 )
-from session_exporter.configschema import SCHEMA, UNSUPPORTED
+from session_exporter.configschema import SCHEMA
 from session_exporter.core.ids import IdFormat, generate_context_ids
 from session_exporter.core.scopes import Limits, ScopeRules
 from session_exporter.errors import ConfigError
@@ -280,12 +280,6 @@ def documented() -> dict[str, tuple[str, str]]:
 
 def test_the_reference_names_every_key_with_its_type_and_default_and_no_other() -> None:
     assert documented() == {pattern: (key.kind.form, default_text(pattern)) for pattern, key in SCHEMA.items()}
-
-
-def test_the_reference_names_every_key_that_is_not_supported_yet() -> None:
-    sentence = re.search(r"this version does not support: (.*?)\.\n", REFERENCE.read_text("utf-8"), re.DOTALL)
-    assert sentence is not None
-    assert set(re.findall("`([^`]+)`", sentence[1])) == UNSUPPORTED
 
 
 def test_the_example_of_the_reference_is_accepted() -> None:

@@ -3,14 +3,13 @@
 import pytest
 
 from session_exporter.config import parse
-from session_exporter.configschema import UNSUPPORTED
 from session_exporter.core.scopes import END_REASONS
 from session_exporter.errors import ConfigError
 from session_exporter.quantities import DURATION_FORM, SIZE_FORM
 
 SECTIONS = (
     "expected one of audit_trail, calls, db_sessions, journal, lateness, limits, middleware, per_user, privacy, "
-    "replica, scopes, state, stores, stream, tables"
+    "replica, scopes, state, stores, stream, tables, watch"
 )
 URL_EXPECTED = "expected a URL that begins with redis://, rediss://, unix:// or ${VARIABLE}"
 
@@ -222,22 +221,15 @@ def test_a_mistake_is_named_with_file_line_key_and_what_was_expected(text: str, 
     assert problems(text) == [problem]
 
 
-@pytest.mark.parametrize("pattern", sorted(UNSUPPORTED))
-def test_a_key_of_a_later_version_is_not_ignored_in_silence(pattern: str) -> None:
-    *parents, leaf = pattern.replace("<name>", "chat").split(".")
-    text = "".join(f"{parent}: {{" for parent in parents) + f"{leaf}: [secret]" + "}" * len(parents)
-    assert problems(text) == [f"f.yml:1: {'.'.join([*parents, leaf])}: not supported by this version"]
-
-
 def test_all_mistakes_are_reported_together_in_the_order_of_the_file() -> None:
-    text = "lateness: 3\njurnal: {}\nscopes:\n  a: {idle_timeout: 1s}\n  b: {reuse_target: 2}\nwatch: []"
+    text = "lateness: 3\njurnal: {}\nscopes:\n  a: {idle_timeout: 1s}\n  b: {reuse_target: 2}\nwatch: [a]"
     starts = [problem.split(": ")[:2] for problem in problems(text.replace("lateness: 3", "replica: 3"))]
     assert starts == [
         ["f.yml:1", "replica"],
         ["f.yml:2", "jurnal"],
         ["f.yml:4", "scopes.a.idle_timeout"],
         ["f.yml:5", "scopes.b.reuse_target"],
-        ["f.yml:6", "watch"],
+        ["f.yml:6", "watch[0]"],
     ]
 
 

@@ -1,7 +1,7 @@
 """The one configuration file: YAML to frozen dataclasses, and back to the lines that `check-config` prints.
 
-The format stands in `SCHEMA`; the defaults are those of the dataclasses, of an entry of a list those of its class in
-`session_exporter.mappings`. Nothing is read at import, and no environment variable is read at all.
+The format stands in `SCHEMA`; the defaults are those of the dataclasses, of an entry of a list those of its class.
+Nothing is read at import, and no environment variable is read at all.
 """
 
 from collections import defaultdict
@@ -12,11 +12,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from session_exporter.configschema import SCHEMA, SCOPE, UNSUPPORTED
+from session_exporter.configschema import SCHEMA, SCOPE
 from session_exporter.core.scopes import DEFAULT_SCOPE, Limits, ScopeRules
 from session_exporter.errors import ConfigError
 from session_exporter.mappingkinds import scope_problem
-from session_exporter.mappinglists import LISTS, describe_entries, make_mappings
+from session_exporter.mappinglists import LISTS, check_watches, describe_entries, make_mappings
 from session_exporter.mappings import CallMapping, MiddlewareMapping, StoreMapping, TableMapping
 from session_exporter.watchsettings import WatchSettings
 from session_exporter.yamlschema import DocumentReading, Schema, pattern_of
@@ -25,7 +25,7 @@ from session_exporter.yamlsource import DOCUMENT_BYTES_MAX, Problems, Value, com
 # Every scope is a label value of most metrics.
 SCOPES_MAX: Final = 100
 REQUIRED: Final = "required"
-_SCHEMA: Final = Schema(SCHEMA, UNSUPPORTED)
+_SCHEMA: Final = Schema(SCHEMA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,12 @@ class Config:
         implied = {name: ScopeRules(name) for name in (DEFAULT_SCOPE, *(mapping.scope for mapping in mappings))}
         object.__setattr__(self, "scopes", MappingProxyType({**implied, **self.scopes}))
 
+    def watched_tables(self, watch: WatchSettings) -> tuple[TableMapping, ...]:
+        """The tables that a watch reads: those it names, else all, but none that does not say `created_at`."""
+        return tuple(
+            table for table in self.tables if table.created_at and (not watch.tables or table.table in watch.tables)
+        )
+
     def describe(self) -> list[str]:
         """Write the effective configuration as sorted `key: value` lines, defaults included.
 
@@ -183,6 +189,7 @@ def parse(text: str, source: str) -> Config:
     lists = {section: make_mappings(section, reading) for section in LISTS}
     scopes = _scopes(reading)
     _check_sums(reading, scopes)
+    check_watches(reading)
     reading.problems.raise_any()
     return _config(reading, scopes, lists)
 

@@ -1,7 +1,8 @@
 """The format of the configuration: every key, what kind of value it takes, and where the value goes.
 
-The attributes are those of `Config`; of `ScopeRules` in a scope; of a class of `session_exporter.mappings` in an entry
-of a list. The reference for people, docs/configuration.md, is tested against this.
+The attributes are those of `Config`; of `ScopeRules` in a scope; in an entry of a list, of a class of
+`session_exporter.mappings` or of `WatchSettings`. The reference for people, docs/configuration.md, is tested against
+this.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ SCOPE: Final = "scopes.<name>"
 
 _NAME: Final = mappingkinds.NAME
 _PATH: Final = kinds.Text(500)
-_COLUMNS: Final = mappingkinds.Columns()
+_COLUMNS: Final = mappingkinds.NameList("column")
 _SCOPE_NAME: Final = mappingkinds.ScopeName()
 
 SCHEMA: Final[Mapping[str, Key]] = MappingProxyType(
@@ -47,7 +48,7 @@ SCHEMA: Final[Mapping[str, Key]] = MappingProxyType(
         "per_user.top": Key("limits.top_users", kinds.Number(0, TOP_USERS_MAX)),
         "privacy.show_ids": Key("privacy.show_ids", kinds.Boolean()),
         "privacy.key_file": Key("privacy.key_file", kinds.AbsolutePath()),
-        "stream.url": Key("stream.url", kinds.ServerUrl()),
+        "stream.url": Key("stream.url", kinds.ServerUrl("redis://", "rediss://", "unix://")),
         "stream.url_file": Key("stream.url_file", kinds.AbsolutePath()),
         "stream.partitions": Key("stream.partitions", kinds.Number(1, PARTITIONS_MAX)),
         # Consumers take a forwarder for silent that says nothing for three seconds.
@@ -86,7 +87,16 @@ SCHEMA: Final[Mapping[str, Key]] = MappingProxyType(
         "middleware[].framework": Key("framework", kinds.Choice(mappings.FRAMEWORKS)),
         "middleware[].expect": Key("expect", mappingkinds.Expectations()),
         "middleware[].user": Key("user", _PATH),
+        "watch[].name": Key("name", mappingkinds.WatchName()),
+        "watch[].url": Key("url", kinds.ServerUrl("postgresql://", "postgresql+psycopg://", "sqlite:///")),
+        "watch[].url_file": Key("url_file", kinds.AbsolutePath()),
+        "watch[].tables": Key("tables", mappingkinds.NameList("table")),
+        "watch[].interval": Key("interval_us", kinds.Duration("500ms", "1h")),
+        "watch[].grace": Key("grace_us", kinds.Duration("1s", "1h")),
+        "watch[].longest_transaction": Key("longest_transaction_us", kinds.Duration("1s", "1d")),
+        "watch[].sweep": Key("sweep_us", kinds.Duration("1m", "7d")),
+        "watch[].sweep_every": Key("sweep_every_us", kinds.Duration("10s", "1d")),
+        "watch[].census_every": Key("census_every_us", kinds.Duration("1s", "1d")),
         "db_sessions": Key("db_sessions", kinds.Boolean()),
     }
 )
-UNSUPPORTED: Final = frozenset({"watch"})

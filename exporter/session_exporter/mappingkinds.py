@@ -8,10 +8,12 @@ from session_exporter.core.idpatterns import pattern_fault
 from session_exporter.core.ids import IdFormat
 from session_exporter.core.scopes import DEFAULT_SCOPE, ID_KINDS, OTHER_SCOPE
 from session_exporter.mappings import EXPECT_SOURCES, Expectation, value_texts
+from session_exporter.watchsettings import DEFAULT_NAME
 from session_exporter.yamlkinds import BOOLEANS, Kind, RefusedValueError, Text, written
 from session_exporter.yamlsource import Value
 
 _SCOPE_NAME: Final = re.compile("[a-z][a-z0-9_]{0,63}")
+_WATCH_NAME: Final = re.compile("[A-Za-z0-9_.-]{1,64}", re.ASCII)
 # Other ways to write a number are not told apart from each other by who reads them.
 _WHOLE_NUMBER: Final = re.compile("0|-?[1-9][0-9]{0,18}")
 # Whose ids begin with the word of their kind when they are unified; a session or a user may be what a thread is.
@@ -34,6 +36,24 @@ class ScopeName(Kind):
         if problem:
             raise RefusedValueError(value, problem)
         return value.text
+
+
+class WatchName(Kind):
+    """The name of a watch, a label value; null for the default one."""
+
+    form = "name of 1 to 64 of a-z, A-Z, 0-9, _, . and -"
+
+    def read(self, value: Value) -> str:
+        """Read a name."""
+        if value.shape == "null":
+            return DEFAULT_NAME
+        if value.shape != "text" or _WATCH_NAME.fullmatch(value.text) is None:
+            raise RefusedValueError(value, f"expected a {self.form}")
+        return value.text
+
+    def show(self, value: str) -> str:
+        """Write a name."""
+        return written(value)
 
 
 class IdFormats(Kind):
@@ -65,10 +85,12 @@ class IdFormats(Kind):
         return f"{{{', '.join(rows)}}}"
 
 
-class Columns(Kind):
-    """One column, or a list of columns; null for none."""
+class NameList(Kind):
+    """One name of something, or a list of such names; null for none."""
 
-    form = "column or list of columns"
+    def __init__(self, noun: str) -> None:
+        self._noun = noun
+        self.form = f"{noun} or list of {noun}s"
 
     def read(self, value: Value) -> tuple[str, ...]:
         """Read the names, in order."""
@@ -76,7 +98,7 @@ class Columns(Kind):
         for item in value.items() if value.shape == "list" else [value]:
             name = NAME.read(item)
             if name in found:
-                raise RefusedValueError(item, "expected each column once")
+                raise RefusedValueError(item, f"expected each {self._noun} once")
             found += [name] if name else []
         return tuple(found)
 

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from session_exporter.configschema import SCHEMA
 from session_exporter.mappings import CallMapping, MiddlewareMapping, StoreMapping, TableMapping
+from session_exporter.watchsettings import WatchSettings
 from session_exporter.yamlschema import DocumentReading, Key
 from session_exporter.yamlsource import Value
 
@@ -36,6 +37,7 @@ LISTS: Final[Mapping[str, MappingList]] = MappingProxyType(
         "calls": _list("calls", CallMapping, "call"),
         "stores": _list("stores", StoreMapping, "pattern", "scope"),
         "middleware": _list("middleware", MiddlewareMapping, "framework"),
+        "watch": _list("watch", WatchSettings, "name"),
     }
 )
 
@@ -56,6 +58,30 @@ def make_mappings(section: str, reading: DocumentReading) -> tuple[Any, ...]:
         lines.setdefault(identity, item.line)
         made.append(mapping)
     return tuple(made)
+
+
+def check_watches(reading: DocumentReading) -> None:
+    """Check that every watch has tables to read; what is wrong is noted in the reading's problems.
+
+    What is wrong in the section `tables` itself is no further mistake here.
+    """
+    dated = {
+        reading.found[f"{item.path}.table"][0]
+        for _, item in reading.members["tables[]"]
+        if f"{item.path}.table" in reading.found and _may_have(reading, f"{item.path}.created_at")
+    }
+    for _, item in reading.members["watch[]"]:
+        names, entry = reading.found.get(f"{item.path}.tables", ((), item))
+        if not dated and item.path not in reading.problems.paths:
+            reading.problems.add(item.line, item.path, "no table to read: expected an entry of tables with created_at")
+        values = [value for value in entry.items() if value.shape != "null"] or [entry]
+        for name, value in zip(names, values, strict=False):
+            if dated and name not in dated:
+                reading.refuse(value, "expected the table of an entry of tables with created_at")
+
+
+def _may_have(reading: DocumentReading, path: str) -> bool:
+    return path in reading.problems.paths or bool(reading.found.get(path, ("",))[0])
 
 
 def _make(described: MappingList, item: Value, reading: DocumentReading) -> Any:

@@ -22,10 +22,10 @@ _PATH_CHARS_MAX: Final = 4095
 _PLAIN: Final = re.compile(r"[A-Za-z_/]([\w./@+*:-]*[\w./@+*-])?", re.ASCII)
 _WORDS: Final = frozenset({*BOOLEANS, "null", "y", "n"})
 _URL_CHARS_MAX: Final = 2000
-_URL_BEGINNINGS: Final = ("redis://", "rediss://", "unix://", "${")
 # What a variable of the environment stands for is no secret by its name.
 _PASSWORDS: Final = (
     re.compile(r"(?<=[?&]password=)(?!\$\{\w+\}(&|$))[^&]*"),
+    re.compile(r"(?<=[?&]sslpassword=)(?!\$\{\w+\}(&|$))[^&]*"),
     re.compile(r"(?<=:)(?!//)(?!\$\{\w+\}@).*(?=@)"),
 )
 
@@ -182,17 +182,20 @@ class Text(Kind):
 
 
 class ServerUrl(Kind):
-    """The URL of a Redis, or a variable of the environment that holds it; null for none. Its password is not shown."""
+    """The URL of a server, or a variable of the environment that holds it; null for none. Its password is not shown."""
 
-    form = "URL that begins with redis://, rediss://, unix:// or ${VARIABLE}"
     secret = True
+
+    def __init__(self, *beginnings: str) -> None:
+        self._beginnings = (*beginnings, "${")
+        self.form = f"URL that begins with {', '.join(beginnings)} or ${{VARIABLE}}"
 
     def read(self, value: Value) -> str:
         """Read a URL; `""` for null."""
         if value.shape == "null":
             return ""
         text = value.text if value.shape == "text" else ""
-        if not text.startswith(_URL_BEGINNINGS) or not text.isprintable() or len(text) > _URL_CHARS_MAX:
+        if not text.startswith(self._beginnings) or not text.isprintable() or len(text) > _URL_CHARS_MAX:
             raise RefusedValueError(value, f"expected a {self.form}")
         return text
 

@@ -6,7 +6,7 @@ section in `scopes`, `tables[].user` one of every entry of the list `tables`.
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from session_exporter.yamlkinds import Kind, RefusedValueError
@@ -30,17 +30,14 @@ class Schema:
 
     Args:
         keys: By pattern.
-        unsupported: Patterns that are known, and refused.
 
     Attributes:
         keys: As given.
-        unsupported: As given.
         sections: Every proper prefix of a pattern: `limits`, `limits.known_ids`, `scopes.<name>`, `tables[]`, ...
     """
 
-    def __init__(self, keys: Mapping[str, Key], unsupported: Collection[str]) -> None:
+    def __init__(self, keys: Mapping[str, Key]) -> None:
         self.keys = keys
-        self.unsupported = unsupported
         self.sections = frozenset(pattern[: dot.start()] for pattern in keys for dot in re.finditer(r"\.", pattern))
 
     def keys_of(self, section: str) -> Iterator[tuple[str, Key]]:
@@ -101,8 +98,6 @@ class DocumentReading:
             self._list(entry, f"{pattern}{ITEM}")
         elif pattern in self._schema.keys:
             self._leaf(entry, self._schema.keys[pattern].kind)
-        elif pattern in self._schema.unsupported:
-            self.problems.add(entry.line, entry.path, "not supported by this version")
         elif self.problems.full:
             self.problems.add(entry.line, entry.path, "unknown key")
         else:

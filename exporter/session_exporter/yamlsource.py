@@ -22,7 +22,7 @@ DIRECTIVES_MAX: Final = 20
 PROBLEMS_MAX: Final = 20
 _SHOWN_CHARS_MAX: Final = 60
 # A URL may stand where none belongs.
-_CREDENTIALS: Final = re.compile("(?<=://).*(?=@)")
+_CREDENTIALS: Final = re.compile(r"(?<=://).*(?=@)|(?<=password=)[^&\s]+")
 
 _TAG: Final = "tag:yaml.org,2002:"
 _SHAPES: Final = {
