@@ -24,9 +24,10 @@ from session_exporter.core.totals import (
 from session_exporter.sidecar.exposition import METRICS, sample_names
 from session_exporter.sidecar.reference import LABELS, reference
 from session_exporter.sidecar.rendering import EXEMPLAR_CHARS_MAX, render
-from session_exporter.sidecar.snapshot import EVENT_KINDS, LOST, ExporterTotals, Role, Snapshot
+from session_exporter.sidecar.snapshot import EVENT_KINDS, LOST, ExporterTotals, Role, Snapshot, WatchedTables
 from session_exporter.sidecar.transport import FORWARD_ERRORS, SKIPPED, ForwardFigures, StreamFigures
 from session_exporter.stream.keys import SHARED
+from session_exporter.watch.findings import REASONS, WatchFigures
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 PROMETHEUS_2 = (
@@ -48,6 +49,9 @@ USER_COUNTS = {
     "context_loss": "losses",
 }
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+WATCHED = WatchedTables({"main": WatchFigures()}, frozenset({"conversation"}), {"conversation": 7}, {"conversation": 2})
 
 
 def snapshot_of(**scopes: ScopeTotals) -> Snapshot:
@@ -105,8 +109,34 @@ def test_every_label_set_is_there_at_zero_from_the_first_scrape(fresh: Snapshot,
 
 @pytest.mark.parametrize("role", ["journal", "stream", "forward"])
 def test_each_metric_of_the_table_is_exposed_by_those_who_know_it_and_nothing_else(fresh: Snapshot, role: Role) -> None:
-    snapshot = replace(fresh, role=role, stream=StreamFigures(lag_s={0: 0.0, SHARED: 0.0}))
+    snapshot = replace(fresh, role=role, stream=StreamFigures(lag_s={0: 0.0, SHARED: 0.0}), watched=WATCHED)
     assert {name for name, _ in samples(snapshot, "text/plain")} == sample_names(role)
+
+
+def test_a_database_that_is_to_be_read_shows_every_label_set_from_the_first_scrape(fresh: Snapshot) -> None:
+    found = samples(replace(fresh, watched=replace(WATCHED, active_rows={}, duplicate_users={})))
+    shown = {name: value.value for (name, _), value in found.items() if "_watch_" in name and "_created" not in name}
+    assert shown == dict.fromkeys(
+        (
+            "session_exporter_watch_up",
+            "session_exporter_watch_last_success_timestamp_seconds",
+            "session_exporter_watch_errors_total",
+            "session_exporter_watch_rows_total",
+            "session_exporter_watch_clock_skew_seconds",
+        ),
+        0,
+    )
+    errors = [dict(labels) for name, labels in found if name == "session_exporter_watch_errors_total"]
+    assert sorted(each["reason"] for each in errors) == sorted(REASONS)
+    unreported = [dict(labels) for name, labels in found if name == "session_unreported_creates_total"]
+    assert unreported == [{"scope": "conversation"}]
+    assert not any(name.startswith("session_db_active") for name, _ in found)
+
+
+def test_rows_are_shown_as_they_were_counted(fresh: Snapshot) -> None:
+    snapshot = replace(fresh, watched=WATCHED)
+    assert one(snapshot, "session_db_active_rows", scope="conversation").value == 7
+    assert one(snapshot, "session_db_duplicate_active_users", scope="conversation").value == 2
 
 
 def test_a_query_may_ask_for_what_any_of_them_exposes() -> None:

@@ -11,6 +11,7 @@ from session_exporter.sidecar.session_metrics import DATABASE_METRICS, SESSION_M
 from session_exporter.sidecar.snapshot import Role
 from session_exporter.sidecar.stream_metrics import STREAM_METRICS
 from session_exporter.sidecar.user_metrics import USER_METRICS
+from session_exporter.sidecar.watch_metrics import WATCH_METRICS
 
 __all__ = ["METRICS", "SHOWN", "Metric", "Row", "SampleSource", "sample_names"]
 
@@ -18,6 +19,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     *SESSION_METRICS,
     *USER_METRICS,
     *DATABASE_METRICS,
+    *WATCH_METRICS,
     *EXPORTER_METRICS,
     *STREAM_METRICS,
 )

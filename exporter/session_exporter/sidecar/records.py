@@ -9,6 +9,7 @@ from session_exporter.core.scopes import ScopeRules
 from session_exporter.core.totals import Histogram
 from session_exporter.journal import POOL_WAIT_BUCKETS_S
 from session_exporter.sidecar.snapshot import DRAIN_BUCKETS_S
+from session_exporter.watch.findings import TablePosition
 
 T = TypeVar("T")
 
@@ -41,6 +42,32 @@ class WriterCounts(msgspec.Struct):
     pool_waits_us: int = 0
 
 
+class CountedTable(msgspec.Struct, frozen=True):
+    """What the last census of a table has counted.
+
+    Attributes:
+        scope: Of the table's sessions.
+        at_us: When it was counted, microseconds since the epoch.
+        active_rows: None where the table does not say.
+        duplicate_users: Users with more than one active row; None where that is no fault, or was not to be told.
+        twins: Digests of those whose incident has been told already.
+    """
+
+    scope: str
+    at_us: int
+    active_rows: int | None = None
+    duplicate_users: int | None = None
+    twins: list[bytes] = []
+
+
+class CensusCounts(msgspec.Struct, frozen=True):
+    """What was counted of one table last; as of `findings.Census`, without anything that names somebody."""
+
+    at_us: int
+    active_rows: int | None
+    duplicate_users: int | None
+
+
 class ExporterState(msgspec.Struct):
     """The exporter's own counts, and what somebody who reads the state without a sidecar must know.
 
@@ -62,6 +89,7 @@ class ExporterState(msgspec.Struct):
         states_lost: How often the state was lost before this one.
         redelivered: Events that came again through a stream.
         skipped: Entries of streams that could not be used, by reason.
+        census: What was counted in watched tables, by `<watch>/<table>/<scope>`.
     """
 
     lost: dict[str, int] = {}
@@ -81,6 +109,11 @@ class ExporterState(msgspec.Struct):
     states_lost: int = 0
     redelivered: int = 0
     skipped: dict[str, int] = {}
+    watches: dict[str, TablePosition] = {}
+    censuses: dict[str, CensusCounts] = {}
+    watch_errors: dict[str, int] = {}
+    watch_rows: dict[str, int] = {}
+    census: dict[str, CountedTable] = {}
 
 
 def read_meta(connection: sqlite3.Connection, name: str, kind: type[T]) -> T | None:

@@ -19,6 +19,7 @@ from session_exporter.sidecar.exposition import METRICS, Metric
 from session_exporter.sidecar.metric import EVERYBODY
 from session_exporter.sidecar.snapshot import EVENT_KINDS, HOOK_STATES, HOOKS, LOST_REASONS, POOL_STATES
 from session_exporter.sidecar.transport import FORWARD_ERRORS, SHARED_NAME, SKIPPED
+from session_exporter.watch.findings import REASONS
 
 _INTRODUCTION: Final = """\
 # Metrics
@@ -52,7 +53,8 @@ LABELS: Final[dict[str, str]] = {
     "reason": (
         f"of a context loss: {_words(LOSS_REASONS)}; of an end: {_words(END_REASONS)}; "
         f"of a failed create: {_words(FAILURES)}; of a lost event: {_words(LOST_REASONS)}; "
-        f"of a failure to forward: {_words(FORWARD_ERRORS)}; of a skipped entry: {_words(SKIPPED)}"
+        f"of a failure to forward: {_words(FORWARD_ERRORS)}; of a skipped entry: {_words(SKIPPED)}; "
+        f"of a failed look at a database: {_words(REASONS)}"
     ),
     "kind": (
         f"of an event: {_words(EVENT_KINDS)}; of a violation: {_words(VIOLATIONS)}; "
@@ -64,6 +66,7 @@ LABELS: Final[dict[str, str]] = {
     "hook": f"the hooks of this version ({_words(HOOKS)}), and what an application calls its own",
     "state": f"of a hook: {_words(HOOK_STATES)}; of a connection: {_words(POOL_STATES)}",
     "partition": f"the partitions that are counted here, and `{SHARED_NAME}`: the stream that everybody reads",
+    "watch": "the databases that are read, as the configuration's `watch` names them; none, no series",
     "version": "of session-exporter",
     "python_version": "of the interpreter",
 }

@@ -11,6 +11,7 @@ from session_exporter.core.totals import Histogram, LedgerTotals
 from session_exporter.journal import LOST_REASONS as WRITER_LOST_REASONS
 from session_exporter.journal import POOL_WAIT_BUCKETS_S
 from session_exporter.sidecar.transport import ForwardFigures, StreamFigures
+from session_exporter.watch.findings import WatchFigures
 
 # Whose scrape it is: of a sidecar that counts what stands in its journal, of one that counts what comes through the
 # stream, or of one that forwards its journal to the stream.
@@ -114,6 +115,23 @@ class ExporterTotals:
     config_last_reload_success_at_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class WatchedTables:
+    """What is known of databases whose session tables are read.
+
+    Attributes:
+        watches: By the watch's name: all that are configured.
+        scopes: What these tables keep.
+        active_rows: By scope, once they have been counted.
+        duplicate_users: Likewise: users with more than one active row, of scopes in which that is a fault.
+    """
+
+    watches: Mapping[str, WatchFigures] = field(default_factory=dict)
+    scopes: frozenset[str] = frozenset()
+    active_rows: Mapping[str, int] = field(default_factory=dict)
+    duplicate_users: Mapping[str, int] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """The newest committed state; compared by identity, since a rendering is kept for as long as it is the newest.
@@ -125,6 +143,7 @@ class Snapshot:
         role: Which metrics are shown.
         forward: Of the forwarder, in its role.
         stream: Of the consumer, in its role.
+        watched: Of the databases that are read.
     """
 
     ledger: LedgerTotals
@@ -133,3 +152,4 @@ class Snapshot:
     role: Role = "journal"
     forward: ForwardFigures = field(default_factory=ForwardFigures)
     stream: StreamFigures = field(default_factory=StreamFigures)
+    watched: WatchedTables = field(default_factory=WatchedTables)
