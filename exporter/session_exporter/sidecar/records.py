@@ -60,14 +60,6 @@ class CountedTable(msgspec.Struct, frozen=True):
     twins: list[bytes] = []
 
 
-class CensusCounts(msgspec.Struct, frozen=True):
-    """What was counted of one table last; as of `findings.Census`, without anything that names somebody."""
-
-    at_us: int
-    active_rows: int | None
-    duplicate_users: int | None
-
-
 class ExporterState(msgspec.Struct):
     """The exporter's own counts, and what somebody who reads the state without a sidecar must know.
 
@@ -110,7 +102,6 @@ class ExporterState(msgspec.Struct):
     redelivered: int = 0
     skipped: dict[str, int] = {}
     watches: dict[str, TablePosition] = {}
-    censuses: dict[str, CensusCounts] = {}
     watch_errors: dict[str, int] = {}
     watch_rows: dict[str, int] = {}
     census: dict[str, CountedTable] = {}
