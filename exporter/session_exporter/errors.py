@@ -12,6 +12,10 @@ SessionExporterError
 │   ├── StreamUnavailable      it cannot be reached, or does not answer now
 │   ├── StreamRefused          it does not let us in, or lacks what is needed: trying again is of no use
 │   └── PartitionTaken         another consumer owns a partition
+├── DatabaseError          a database that is read: not there, not letting us in, or not as expected
+│   ├── DatabaseUnavailable    it cannot be reached, or does not answer in time
+│   ├── DatabaseRefused        it does not let us in, or not there
+│   └── TableUnusable          a table is not as the configuration says
 ├── ListenError            the address the sidecar is told to listen on
 ├── QueryError             whoever asks the sidecar's HTTP interface
 └── PeerError              a server we asked: not there, too slow, or not what it should be
@@ -67,19 +71,35 @@ class PartitionTaken(StreamError):
 
 
 class DatabaseError(SessionExporterError):
-    """Something is wrong with a database that is read; no message shows its URL's password, or a parameter."""
+    """Something is wrong with a database that is read; no message shows its URL's password, or a parameter.
+
+    Attributes:
+        reason: What counts it: `connection`, `refused`, `timeout`, `table` or `other`.
+    """
+
+    reason = "other"
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or self.reason
 
 
 class DatabaseUnavailable(DatabaseError):
     """It cannot be reached, or does not answer in time; the message names where it is and the reason."""
 
+    reason = "connection"
+
 
 class DatabaseRefused(DatabaseError):
     """It refuses us: user, password, permissions, TLS."""
 
+    reason = "refused"
+
 
 class TableUnusable(DatabaseError):
     """A table, or a column of it, is not there, or is not what it is taken for; the message names it."""
+
+    reason = "table"
 
 
 class ListenError(SessionExporterError):

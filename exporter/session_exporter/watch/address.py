@@ -1,0 +1,120 @@
+"""Where a database is: its URL, with what the environment or a file keeps secret."""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from string import Template
+from typing import Any, Final
+
+from session_exporter.errors import ConfigError
+
+_INSTALL: Final = "install it with: pip install 'session-exporter[sqlalchemy,postgres]'"
+
+try:
+    import sqlalchemy
+    from sqlalchemy.engine import URL, make_url
+    from sqlalchemy.exc import SQLAlchemyError
+except ImportError as missing:
+    raise ConfigError(f"a database is to be read: SQLAlchemy is not installed; {_INSTALL}") from missing
+
+URL_BYTES_MAX: Final = 4096
+# SQLAlchemy's version of these numbers has a dialect for psycopg 3.
+_FIRST_WITH_PSYCOPG: Final = (2, 0)
+_POSTGRESQL: Final = "postgresql"
+# What an application connects with from asyncio, and what reads the same database from a thread.
+_ASYNC_DRIVERS: Final = ("asyncpg", "psycopg_async", "psycopgasync", "aiosqlite")
+
+
+def database_url(url: str, url_file: Path | None, environ: Mapping[str, str], key: str) -> URL:
+    """The URL to connect to.
+
+    A driver for asyncio, or none, becomes one that is installed: the application's own URL will do.
+
+    Args:
+        url: With `${VARIABLE}` where the environment is to be put in and `$$` for a dollar; `""` for none.
+        url_file: A file that holds the URL instead; None for none.
+        environ: The environment.
+        key: What the configuration calls it, such as `watch[0].url`; for messages.
+
+    Raises:
+        ConfigError: There is none, its file cannot be read, a variable is not set, it is no URL of a PostgreSQL or
+            SQLite, or its driver is not installed. No message shows it.
+    """
+    if url_file is not None:
+        text = _read(url_file, key)
+    elif url:
+        text = _substituted(url, environ, key)
+    else:
+        raise ConfigError(f"{key}: not set; expected the URL of a database")
+    return _with_driver(_parsed(text, key), key)
+
+
+def shown_address(url: URL) -> str:
+    """What messages show of a URL: no password, and no user."""
+    if url.get_backend_name() == "sqlite":
+        return f"SQLite {url.database}"
+    host = url.host or url.query.get("host") or "localhost"
+    return f"PostgreSQL {host}:{url.port or 5432}/{url.database or ''}"
+
+
+def _substituted(url: str, environ: Mapping[str, str], key: str) -> str:
+    try:
+        return Template(url).substitute(environ)
+    except KeyError as error:
+        raise ConfigError(f"{key}: the environment has no variable {error.args[0]}") from None
+    except ValueError:
+        raise ConfigError(f"{key}: expected $ only as in ${{VARIABLE}}, else $$") from None
+
+
+def _read(path: Path, key: str) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(URL_BYTES_MAX).decode().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        problem = getattr(error, "strerror", None) or "not UTF-8"
+        raise ConfigError(f"{key}_file: {path}: {problem}") from None
+
+
+def _parsed(text: str, key: str) -> URL:
+    # Some hosts of databases still write it so; SQLAlchemy no longer reads it.
+    scheme, colon, rest = text.partition("://")
+    if scheme == "postgres":
+        text = f"{_POSTGRESQL}{colon}{rest}"
+    try:
+        found = make_url(text)
+        backend = found.get_backend_name()
+    except (SQLAlchemyError, ValueError):
+        raise ConfigError(f"{key}: expected a URL as SQLAlchemy has it: postgresql://… or sqlite:///…") from None
+    if backend not in {_POSTGRESQL, "sqlite"}:
+        raise ConfigError(f"{key}: expected a URL that begins with postgresql or sqlite, not {backend}")
+    if backend == "sqlite" and (found.database or ":memory:") == ":memory:":
+        raise ConfigError(f"{key}: expected the path of a file: sqlite:////directory/file")
+    return found
+
+
+def _with_driver(url: URL, key: str) -> URL:
+    name = url.get_backend_name()
+    driver = url.drivername.partition("+")[2]
+    if driver in _ASYNC_DRIVERS or not driver:
+        url = url.set(drivername=_chosen(key) if name == _POSTGRESQL else "sqlite")
+    try:
+        _imported(url)
+    except (ImportError, SQLAlchemyError):
+        raise ConfigError(f"{key}: the driver of {url.drivername} is not installed; {_INSTALL}") from None
+    return url
+
+
+def _imported(url: URL) -> None:
+    dialect: Any = url.get_dialect()
+    # SQLAlchemy 2.0 has renamed it.
+    (dialect.import_dbapi if hasattr(dialect, "import_dbapi") else dialect.dbapi)()
+
+
+def _chosen(key: str) -> str:
+    """The driver that is installed; psycopg before its predecessor."""
+    version = tuple(int(part) for part in sqlalchemy.__version__.split(".")[:2])
+    if version >= _FIRST_WITH_PSYCOPG and find_spec("psycopg"):
+        return f"{_POSTGRESQL}+psycopg"
+    if find_spec("psycopg2"):
+        return f"{_POSTGRESQL}+psycopg2"
+    raise ConfigError(f"{key}: no driver for PostgreSQL is installed; {_INSTALL}")
