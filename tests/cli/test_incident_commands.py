@@ -17,6 +17,7 @@ from session_exporter.cli.source import Answer
 from session_exporter.cli.view_metrics import main
 from session_exporter.config import PrivacySettings
 from session_exporter.core import events as wire
+from session_exporter.core.incidents import INCIDENT_KINDS
 from session_exporter.errors import PeerError
 
 
@@ -74,7 +75,7 @@ def test_that_there_are_none_of_those_chosen_is_not_taken_for_none_at_all(server
 
 def test_every_kind_can_be_chosen(server: Any) -> None:
     server.incidents()
-    for kind in ("rapid_duplicate_create", "context_loss", "isolation_violation", "invalid_id"):
+    for kind in INCIDENT_KINDS:
         assert run("incidents", "--url", server.url, "--kind", kind).exit_code == 0
     run("incidents", "--url", server.url, "--reason", "switched")
     assert server.asked[-1] == "/api/v1/incidents?since=1d&reason=switched&limit=20"

@@ -15,7 +15,7 @@ from session_exporter.core.stories.wording import moment_us
 
 TRACE: Final = bytes(range(16))
 DATABASE: Final = wire.Writer(wire.WATCH, "pod-a")
-DUPLICATE, LOSS, VIOLATION, INVALID = INCIDENT_KINDS
+DUPLICATE, LOSS, VIOLATION, INVALID, SEVERAL = INCIDENT_KINDS
 
 Tale: TypeAlias = Callable[[Book], str]
 TALES: Final[dict[str, Callable[[], dict[str, Any]]]] = {}

@@ -1,11 +1,12 @@
 """All tales, and that of an incident which this version does not know."""
 
+import tales_of_duplicate_users
 import tales_of_duplicates
 import tales_of_losses
 import tales_of_violations
 from tales import TALES
 
-__all__ = ["TALES", "tales_of_duplicates", "tales_of_losses", "tales_of_violations"]
+__all__ = ["TALES", "tales_of_duplicate_users", "tales_of_duplicates", "tales_of_losses", "tales_of_violations"]
 
 TALES["an_incident_of_a_newer_version"] = lambda: {
     "id": "n-0123456789",

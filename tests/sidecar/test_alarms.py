@@ -91,6 +91,7 @@ def test_an_invalid_id_is_a_warning_with_its_shape_and_what_was_declared(logged:
 @pytest.mark.parametrize("kind", INCIDENT_KINDS)
 def test_no_kind_of_incident_goes_without_a_line(kind: str) -> None:
     words = ("user", "expected", "actual", "reason", "cause", "violation", "id_kind", "sample", "shape", "declared")
+    words = (*words, "active_rows")
     incident = Incident("x-1", kind, 0, "chat", {**dict.fromkeys(words, "word"), "creates": []})
     line = alarm_line(incident, 10_000_000)
     assert line is not None

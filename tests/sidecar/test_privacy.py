@@ -86,7 +86,7 @@ def test_no_plain_id_is_told_with_an_incident(sidecar: Sidecar) -> None:
     sidecar.created(LATER_S, "plain-session-4", SECRETS[0])
     sidecar.cycle(2 * LATER_S)
     documents = sidecar.incidents()
-    assert {each["kind"] for each in documents} == {*INCIDENT_KINDS} - {"invalid_id"}
+    assert {each["kind"] for each in documents} == {*INCIDENT_KINDS} - {"invalid_id", "duplicate_active_user"}
     assert all(each["timeline"] for each in documents)
     assert {secret for secret in SECRETS if secret in json.dumps(documents)} == set()
     assert found_in_files(sidecar.state) == set()

@@ -61,4 +61,7 @@ def alarm_line(incident: Incident, window_us: int) -> AlarmLine | None:
         template = "METRIC ALERT: Invalid %s id %s of user %s: %s, expected %s"
         told = (detail["id_kind"], detail["sample"], detail["user"] or _NOBODY, detail["shape"], detail["declared"])
         return AlarmLine(_WARNING, template, told, {**fields, "id_kind": detail["id_kind"], "shape": detail["shape"]})
+    if incident.kind == "duplicate_active_user":
+        template = "METRIC ALERT: User %s has %s active sessions in the database"
+        return AlarmLine(_WARNING, template, (detail["user"] or _NOBODY, detail["active_rows"]), fields)
     return None

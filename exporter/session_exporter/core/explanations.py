@@ -9,6 +9,7 @@ from typing import Any, Final
 from session_exporter.core.stories.advice import Explanation, advise
 from session_exporter.core.stories.dossier import Dossier, read_dossier
 from session_exporter.core.stories.duplicate_causes import explain_duplicate
+from session_exporter.core.stories.duplicate_users import explain_duplicate_user
 from session_exporter.core.stories.id_causes import explain_id
 from session_exporter.core.stories.loss_causes import explain_loss
 from session_exporter.core.stories.violation_causes import explain_violation
@@ -20,6 +21,7 @@ _BY_KIND: Final[dict[str, Callable[[Dossier], Explanation]]] = {
     "context_loss": explain_loss,
     "isolation_violation": explain_violation,
     "invalid_id": explain_id,
+    "duplicate_active_user": explain_duplicate_user,
 }
 
 

@@ -17,6 +17,7 @@ _TITLES: Final = {
     "context_loss": "lost context",
     "isolation_violation": "isolation violation",
     "invalid_id": "id of the wrong format",
+    "duplicate_active_user": "several active sessions of one user",
 }
 
 
@@ -64,7 +65,9 @@ def _facts(dossier: Dossier) -> Iterable[str]:
     texts = dossier.texts
     if dossier.here.user:
         yield f"user {dossier.here.user}"
-    if len(dossier.creates) > 1:
+    if "active_rows" in texts:
+        yield f"{texts['active_rows']} active sessions in the database"
+    elif len(dossier.creates) > 1:
         span_us = dossier.creates[-1].at_us - dossier.creates[0].at_us
         yield f"{len({each.session for each in dossier.creates})} sessions within {gap_text(span_us)}"
     for name in ("cause", "reason", "violation", "id_kind", "shape", "sample"):

@@ -79,6 +79,21 @@ ADVICE: Final = {
         " among active sessions of {scope}."
     ),
     "leave_alone": "Have it leave {session} alone while that is active.",
+    # Several active sessions in the database.
+    "clean_up": (
+        "Decide which one is right, and end the others: `session-exporter audit db` prints the SQL that keeps the most"
+        " recent one of each user and ends the rest (`duplicate_cleanup`); it runs nothing."
+    ),
+    "index_active": (
+        "Then let the database refuse a second one: the partial unique index on the user among active sessions of"
+        " {scope}, which `session-exporter audit db` prints as well."
+    ),
+    "see_race": "See how they came to be: view-metrics explain --user, of this user, tells the race that made them.",
+    "end_before": (
+        "See why {session} was not ended, and not found, when {newer} was created: conditions of the lookup, a missing"
+        " end, or `active` in the configuration naming values that are none."
+    ),
+    "say_when": "Map `created_at` of the table of {scope}, so that it can be told which one is the most recent.",
     # A lost context.
     "see_end": "See why {worker} ended {session} ({reason}) while it was expected.",
     "compare_lookups": (

@@ -106,12 +106,13 @@ def read_dossier(document: Mapping[str, Any], kind: str = "", names: Names | Non
         names: How ids are to be called; None for as they are.
     """
     here, timeline = read_step(document), read_steps(document.get("timeline"))
-    creates = _creates(document.get("creates"), here, timeline)
+    kind = inert(kind) or text_of(document.get("kind"))
+    creates = _creates(document.get("creates"), here, _sights(timeline, kind))
     at_us = here.at_us or max((each.at_us for each in creates), default=0)
     texts = {name: text for name, value in list(document.items())[:STEPS_MAX] if (text := text_of(value))}
     return Dossier(
         id=text_of(document.get("id")),
-        kind=inert(kind) or text_of(document.get("kind")),
+        kind=kind,
         at_us=at_us,
         here=replace(here, at_us=at_us),
         steps=_in_order(_with_error(_told(timeline, creates), document.get("db_error"))),
@@ -122,12 +123,17 @@ def read_dossier(document: Mapping[str, Any], kind: str = "", names: Names | Non
     )
 
 
-def _creates(value: Any, here: Step, timeline: list[Step]) -> list[Step]:
-    seen = {(each.at_us, each.session): each for each in timeline if each.kind in _SIGHTS}
+def _sights(timeline: list[Step], kind: str) -> dict[tuple[int, str], Step]:
+    """What was told of creates; the database's own time of one is that of the beginning of its transaction."""
+    is_of_rows = kind == "duplicate_active_user"
+    return {(0 if is_of_rows else each.at_us, each.session): each for each in timeline if each.kind in _SIGHTS}
+
+
+def _creates(value: Any, here: Step, seen: Mapping[tuple[int, str], Step]) -> list[Step]:
     creates = []
     for each in read_steps(value):
         # Where a create came from is forgotten after a while, by the ledger; the timeline may still know.
-        known = each if each.process else seen.get((each.at_us, each.session), each)
+        known = each if each.process else seen.get((each.at_us, each.session)) or seen.get((0, each.session), each)
         judged = "adopted" if each.note.get("adopted") else "created"
         kind = "observed" if judged == "adopted" else "created"
         creates.append(replace(known, kind=kind, judged=judged, scope=here.scope, user=known.user or here.user))

@@ -11,18 +11,24 @@ _MS_US: Final = 1_000
 _SECOND_US: Final = 1_000_000
 _MINUTE_US: Final = 60 * _SECOND_US
 _LONG_US: Final = 10 * _MINUTE_US
+_HOUR_US: Final = 60 * _MINUTE_US
+_DAY_US: Final = 24 * _HOUR_US
 _NAMED_MAX: Final = 5
 _TIMES: Final = ("never", "once", "twice")
 
 
 def gap_text(gap_us: float) -> str:
-    """Write a span of time, in microseconds: `0.04 ms`, `116.2 ms`, `4.25 s`, `31 min`."""
+    """Write a span of time, in microseconds: `0.04 ms`, `116.2 ms`, `4.25 s`, `31 min`, `5 h`, `12 days`."""
     size_us = abs(gap_us)
     if 0 < size_us < _TENTH_MS_US:
         return f"{gap_us / _MS_US:.2f} ms"
     if size_us < _SECOND_US:
         return f"{gap_us / _MS_US:.1f} ms"
-    return f"{gap_us / _SECOND_US:.2f} s" if size_us < _LONG_US else f"{gap_us / _MINUTE_US:.0f} min"
+    if size_us < _LONG_US:
+        return f"{gap_us / _SECOND_US:.2f} s"
+    if size_us < 2 * _HOUR_US:
+        return f"{gap_us / _MINUTE_US:.0f} min"
+    return f"{gap_us / _HOUR_US:.0f} h" if size_us < 2 * _DAY_US else f"{gap_us / _DAY_US:.0f} days"
 
 
 def clock_text(at_us: int) -> str:
