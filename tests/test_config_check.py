@@ -356,7 +356,7 @@ def test_a_function_without_a_signature_is_not_judged() -> None:
 def test_the_reference_shows_what_the_command_prints(tmp_path: Path) -> None:
     reference = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text("utf-8")
     example = re.search("```yaml\n(.*?)```", reference, re.DOTALL)
-    shown = re.search("```\nWhat would be hooked:\n(.*?)\n\n", reference, re.DOTALL)
+    shown = re.search("```\nWhat would be hooked:\n(.*?)\nLibraries of this Python", reference, re.DOTALL)
     assert example
     assert shown
     assert parse(example[1], "example").tables

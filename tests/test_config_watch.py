@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from session_exporter.cli.session_exporter import main
 from session_exporter.config import parse
 from session_exporter.errors import ConfigError
 from session_exporter.watchsettings import WatchSettings
@@ -11,7 +13,9 @@ from session_exporter.watchsettings import WatchSettings
 TABLES = "tables: [{table: chats, created_at: born}, {table: runs, created_at: born}, {table: undated}]\n"
 URL = "sqlite:////var/lib/app/app.db"
 NAME = "name of 1 to 64 of a-z, A-Z, 0-9, _, . and -"
-URL_EXPECTED = "expected a URL that begins with postgresql://, postgresql+psycopg://, sqlite:/// or ${VARIABLE}"
+URL_EXPECTED = (
+    "expected a URL that begins with postgresql://, postgresql+, postgres://, sqlite:///, sqlite+ or ${VARIABLE}"
+)
 FEW = "expected the table of an entry of tables with created_at"
 
 
@@ -21,7 +25,7 @@ def problems(text: str) -> list[str]:
     return str(caught.value).splitlines()
 
 
-def watch(entry: str) -> str:
+def watching(entry: str) -> str:
     return f"{TABLES}watch: [{{{entry}}}]"
 
 
@@ -61,7 +65,7 @@ def test_a_watch_reads_the_tables_that_say_when_a_row_was_created() -> None:
         f"url: '{URL}', tables: []": ["chats", "runs"],
         f"url: '{URL}', tables: runs": ["runs"],
     }.items():
-        config = parse(watch(entry), "f.yml")
+        config = parse(watching(entry), "f.yml")
         assert [table.table for table in config.watched_tables(config.watch[0])] == expected
 
 
@@ -102,7 +106,7 @@ def test_a_watch_reads_the_tables_that_say_when_a_row_was_created() -> None:
     ],
 )
 def test_a_mistake_in_a_watch_is_named_without_a_password(entry: str, problem: str) -> None:
-    assert problems(watch(entry)) == [problem]
+    assert problems(watching(entry)) == [problem]
 
 
 def test_two_watches_have_two_names() -> None:
@@ -136,6 +140,85 @@ def test_a_mistake_in_a_table_is_not_told_again_by_its_watch() -> None:
     ],
 )
 def test_a_watch_is_described_without_its_password(url: str, shown: str) -> None:
-    lines = parse(watch(f"url: '{url}', name: 'on', tables: runs"), "f.yml").describe()
+    lines = parse(watching(f"url: '{url}', name: 'on', tables: runs"), "f.yml").describe()
     assert lines[-1] == f"watch[0]: {{name: 'on', url: {shown}, tables: runs}}"
     assert "watch: []" in parse("", "f.yml").describe()
+
+
+# What check-config says.
+
+
+def explained(tmp_path: Path, text: str) -> list[str]:
+    (tmp_path / "config.yml").write_text(text)
+    result = CliRunner().invoke(main, ["check-config", str(tmp_path / "config.yml")])
+    assert result.exit_code == 0, result.output
+    return [line.strip() for line in result.output.partition("What would be watched:\n")[2].splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        (
+            "table: t, created_at: born, user: who, active: {status: open}",
+            (
+                "t: a row is a create of scope default, made at born; "
+                "ends (by status) and deletions are seen when ids are asked for in turn; "
+                "active rows are counted, and users who have several"
+            ),
+        ),
+        (
+            "table: t, scope: many, created_at: born, user: who, active: {a: open, b: null}, updated_at: moved",
+            (
+                "t: a row is a create of scope many, made at born; "
+                "uses and ends (by a and b) are seen by moved; deletions when ids are asked for in turn; "
+                "active rows are counted"
+            ),
+        ),
+        (
+            "table: t, created_at: born",
+            (
+                "t: a row is a create of scope default, made at born; "
+                "whose it is, and so duplicates, nobody knows: it has no user; "
+                "deletions are seen when ids are asked for in turn; active rows are not counted: it has no active"
+            ),
+        ),
+        (
+            "table: t, created_at: born, user: who, rows: messages",
+            (
+                "t: the first row of an id is a create of scope default, made at born; ends are not seen; "
+                "active rows are not counted: it has no active"
+            ),
+        ),
+    ],
+)
+def test_a_table_that_is_watched_is_explained_in_a_sentence(tmp_path: Path, table: str, sentence: str) -> None:
+    text = f"scopes: {{many: {{sessions_per_user: many}}}}\ntables: [{{{table}}}]\nwatch: [{{url: '{URL}'}}]"
+    assert explained(tmp_path, text)[:2] == [
+        "watch[0]: main: asked every 5s for new rows; one that no hook has reported 15s later is a create of its own",
+        f"tables[0]: {sentence}",
+    ]
+
+
+def test_only_the_tables_of_a_watch_are_told_below_it(tmp_path: Path) -> None:
+    text = f"{TABLES}watch: [{{url: '{URL}', tables: runs}}, {{name: b, url: '{URL}', interval: 1s}}]"
+    places = [line.partition(": ")[0] for line in explained(tmp_path, text)]
+    assert places[:5] == ["watch[0]", "tables[1]", "watch[1]", "tables[0]", "tables[1]"]
+
+
+def test_a_file_that_watches_nothing_says_nothing_of_it(tmp_path: Path) -> None:
+    assert explained(tmp_path, TABLES) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "needs"),
+    [
+        (URL, ["SQLAlchemy (for tables, watch)"]),
+        ("postgresql+asyncpg://u:hunter2@h/db", ["SQLAlchemy (for tables, watch)", "psycopg (for watch[0])"]),
+        ("${URL}", ["SQLAlchemy (for tables, watch)", "psycopg (for watch[0] if that is a PostgreSQL)"]),
+    ],
+)
+def test_the_libraries_of_a_watch_are_told(tmp_path: Path, url: str, needs: list[str]) -> None:
+    lines = explained(tmp_path, watching(f"url: '{url}'"))
+    told = [line.split(": ")[0] for line in lines if " (for " in line]
+    assert told == needs
+    assert not any("hunter2" in line for line in lines)

@@ -21,6 +21,8 @@ SCOPE: Final = "scopes.<name>"
 _NAME: Final = mappingkinds.NAME
 _PATH: Final = kinds.Text(500)
 _COLUMNS: Final = mappingkinds.NameList("column")
+# An application's own URL will do, whatever its driver.
+_DATABASE_URL: Final = kinds.ServerUrl("postgresql://", "postgresql+", "postgres://", "sqlite:///", "sqlite+")
 _SCOPE_NAME: Final = mappingkinds.ScopeName()
 
 SCHEMA: Final[Mapping[str, Key]] = MappingProxyType(
@@ -88,7 +90,7 @@ SCHEMA: Final[Mapping[str, Key]] = MappingProxyType(
         "middleware[].expect": Key("expect", mappingkinds.Expectations()),
         "middleware[].user": Key("user", _PATH),
         "watch[].name": Key("name", mappingkinds.WatchName()),
-        "watch[].url": Key("url", kinds.ServerUrl("postgresql://", "postgresql+psycopg://", "sqlite:///")),
+        "watch[].url": Key("url", _DATABASE_URL),
         "watch[].url_file": Key("url_file", kinds.AbsolutePath()),
         "watch[].tables": Key("tables", mappingkinds.NameList("table")),
         "watch[].interval": Key("interval_us", kinds.Duration("500ms", "1h")),

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from session_exporter.cli.called import Finding, find_call, importing_as_the_application
 from session_exporter.cli.hooked import hooked_lines
 from session_exporter.cli.libraries import library_lines
+from session_exporter.cli.watched import watched_lines
 from session_exporter.config import Config
 
 
@@ -18,7 +19,7 @@ class CheckedConfig(NamedTuple):
 
 
 def explain(config: Config, *, import_calls: bool) -> CheckedConfig:
-    """Explain a configuration: its values, what would be hooked, and the libraries that this needs.
+    """Explain a configuration: its values, what would be hooked and watched, and the libraries that this needs.
 
     Args:
         config: A correct one.
@@ -29,6 +30,7 @@ def explain(config: Config, *, import_calls: bool) -> CheckedConfig:
     lines = config.describe()
     if hooked:
         lines += ["", "What would be hooked:", *_with_findings(hooked, calls), *_not_imported(config, calls)]
+        lines += _watched(config)
         lines += _libraries(config)
     problems = (f"{place}: {finding.text}" for place, finding in calls.items() if finding.wrong)
     return CheckedConfig(tuple(lines), tuple(problems))
@@ -51,6 +53,11 @@ def _not_imported(config: Config, calls: dict[str, Finding]) -> Iterator[str]:
     if config.calls and not calls:
         modules = sorted({call.call.partition(":")[0] for call in config.calls})
         yield f"  not imported: {', '.join(modules)}; --import does, and looks whether the functions of calls exist"
+
+
+def _watched(config: Config) -> list[str]:
+    lines = [f"  {line}" for line in watched_lines(config)]
+    return ["", "What would be watched:", *lines] if lines else []
 
 
 def _libraries(config: Config) -> list[str]:

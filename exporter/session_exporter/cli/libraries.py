@@ -1,4 +1,4 @@
-"""Which libraries the hooks of a configuration need, and which of them this Python has."""
+"""Which libraries the hooks and watches of a configuration need, and which of them this Python has."""
 
 import re
 from collections.abc import Iterator
@@ -6,9 +6,12 @@ from importlib import metadata
 from typing import Final, NamedTuple
 
 from session_exporter.config import Config
+from session_exporter.watchsettings import WatchSettings
 
 SQLALCHEMY: Final = "SQLAlchemy"
 SQLALCHEMY_OLDEST: Final = "1.4"
+# Of PostgreSQL, for reading: the first that is installed will do, of none the first is missing.
+_DRIVERS: Final = ("psycopg", "psycopg2", "psycopg2-binary")
 INSTRUMENTOR: Final = "opentelemetry-instrumentation-sqlalchemy"
 # By framework, the distribution whose version says what the middleware meets.
 _FRAMEWORKS: Final = {"starlette": "starlette", "flask": "Flask", "django": "Django", "aiohttp": "aiohttp"}
@@ -22,7 +25,7 @@ class Need(NamedTuple):
 
 
 def library_lines(config: Config) -> Iterator[str]:
-    """Say of every library that a hook of `config` needs whether it is installed, and what stands in its way."""
+    """Say of every library that a hook or watch needs whether it is installed, and what stands in its way."""
     for need in needs(config):
         yield f"{need.distribution} (for {', '.join(need.parts)}): {_state(need.distribution)}"
     if config.tables or config.db_sessions:
@@ -30,14 +33,29 @@ def library_lines(config: Config) -> Iterator[str]:
 
 
 def needs(config: Config) -> list[Need]:
-    """The libraries that the hooks of a configuration need beside our own dependencies."""
-    statements = [part for part, given in (("tables", config.tables), ("db_sessions", config.db_sessions)) if given]
-    found = [Need(SQLALCHEMY, tuple(statements))] if statements else []
+    """The libraries that the hooks and watches of a configuration need beside our own dependencies."""
+    statements = {"tables": config.tables, "db_sessions": config.db_sessions, "watch": config.watch}
+    parts = tuple(part for part, given in statements.items() if given)
+    found = [Need(SQLALCHEMY, parts)] if parts else []
+    servers = tuple(_server(number, watch) for number, watch in enumerate(config.watch) if not _is_file(watch))
+    found += [Need(_driver(), servers)] if servers else []
     found += [Need("redis", ("stores",))] if config.stores else []
     found += [
         Need(_FRAMEWORKS[each.framework], (f"middleware[{number}]",)) for number, each in enumerate(config.middleware)
     ]
     return found
+
+
+def _is_file(watch: WatchSettings) -> bool:
+    return watch.url.startswith("sqlite")
+
+
+def _server(number: int, watch: WatchSettings) -> str:
+    return f"watch[{number}]" if watch.url.startswith("postgres") else f"watch[{number}] if that is a PostgreSQL"
+
+
+def _driver() -> str:
+    return next(filter(version_of, _DRIVERS), _DRIVERS[0])
 
 
 def version_of(distribution: str) -> str:
