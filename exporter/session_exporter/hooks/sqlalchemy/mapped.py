@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
 
+from session_exporter.columntexts import end_reason, id_value, inside, plain_text, user_text, uuid_text
 from session_exporter.hooks.sqlalchemy.knowledge import Knowledge
 from session_exporter.hooks.sqlalchemy.readings import UNKNOWN, Source, StatementReading, parameter
-from session_exporter.hooks.sqlalchemy.texts import end_reason, id_value, inside, plain_text, user_text
 from session_exporter.identity import SHORT_CHARS, canonical_id
 from session_exporter.mappings import TableMapping, is_value_among
 from session_exporter.reporter import Reporter
@@ -14,7 +13,6 @@ from session_exporter.reporter import Reporter
 if TYPE_CHECKING:
     from session_exporter.hooks.sqlalchemy.work import Execution
 
-_UUID_CHARS: Final = (32, 36)
 # Names of SQLAlchemy's own types, and of those that applications declare as its documentation shows, begin with them.
 _UUID_TYPES: Final = ("uuid", "guid")
 
@@ -62,12 +60,7 @@ class MappedTable:
     def id_text(self, value: object) -> str:
         """One column of an id as text; `""` for NULL."""
         text = canonical_id(id_value(value), "session")
-        if self.has_uuids and len(text) in _UUID_CHARS:
-            try:
-                return str(UUID(text))
-            except ValueError:
-                return text
-        return text
+        return uuid_text(text) if self.has_uuids else text
 
     def joined_id(self, texts: Sequence[str]) -> str:
         """The session's id of its columns; `""` when one of them is not known."""

@@ -11,6 +11,7 @@ from session_exporter.identity import SHORT_CHARS, canonical_id
 
 _REASONS: Final = frozenset(END_REASONS)
 _WORDS_IN_PATH_MAX: Final = 16
+_UUID_CHARS: Final = (32, 36)
 # What serves as an id as it is, and what serves as none.
 _USUAL: Final = (str, int, UUID, bytes, float, Mapping, list, tuple, set)
 
@@ -37,6 +38,16 @@ def user_text(value: object) -> str:
     if type(value) is str and len(value) <= SHORT_CHARS and value.isascii():
         return value
     return canonical_id(id_value(value), "user")
+
+
+def uuid_text(text: str) -> str:
+    """The one text of a UUID, which some databases keep with hyphens and some without; others as they are."""
+    if len(text) not in _UUID_CHARS:
+        return text
+    try:
+        return str(UUID(text))
+    except ValueError:
+        return text
 
 
 def id_value(value: object) -> object:
