@@ -193,6 +193,14 @@ def test_a_correct_configuration_is_told_to_be_so_with_what_it_means(tmp_path: P
     assert "lateness: 2s" in lines
 
 
+def test_a_configuration_that_is_not_enough_for_a_fleet_is_told_to_be_so(tmp_path: Path) -> None:
+    file = tmp_path / "f.yml"
+    file.write_text("stream: {url: 'redis://localhost'}\n")
+    told = typed("check-config", file)
+    assert told.exit_code == 0
+    assert "forward and serve --source=stream also need privacy.key_file" in told.output
+
+
 def test_every_mistake_of_a_configuration_is_named_with_line_and_key(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

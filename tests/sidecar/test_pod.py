@@ -9,10 +9,13 @@ from stations import SMALL, Consumer, fields
 
 from session_exporter.config import Config, PrivacySettings, StreamSettings
 from session_exporter.core import events as wire
-from session_exporter.errors import ConfigError, StateError, StateLocked, StreamRefused
+from session_exporter.core.scopes import Limits
+from session_exporter.errors import ConfigError, StateError, StateIncompatible, StateLocked, StreamRefused
 from session_exporter.journal import JournalWriter
 from session_exporter.sidecar.pod import Pod
-from session_exporter.sidecar.podstate import FILE_NAME
+from session_exporter.sidecar.podstate import PodFile
+from session_exporter.sidecar.schema import POD_FILE_NAME
+from session_exporter.sidecar.state import State
 from session_exporter.sidecar.workers import Reloads
 
 pytestmark = pytest.mark.integration
@@ -116,13 +119,13 @@ def test_while_they_cannot_be_saved_they_stay(place, redis):
     with Consumer(redis) as consumer:
         place.pod.cycle(60.0)
         consumer.read().commit()
-    (place.state / FILE_NAME).unlink()
-    (place.state / FILE_NAME).mkdir()
+    (place.state / POD_FILE_NAME).unlink()
+    (place.state / POD_FILE_NAME).mkdir()
     place.worker(lost=1)
     place.pod._forwarder._look_at_s = 0.0
     assert lost(place.pod) == 4
     assert len(list(place.journal.glob("*.ctl"))) == 2
-    (place.state / FILE_NAME).rmdir()
+    (place.state / POD_FILE_NAME).rmdir()
     place.pod.cycle(60.0)
     assert len(list(place.journal.glob("*.ctl"))) == 1
 
@@ -142,7 +145,7 @@ def test_a_file_that_cannot_be_read_lets_counting_begin_anew(place, content):
     place.worker(events=5, lost=2)
     place.start().cycle(60.0)
     place.kill()
-    (place.state / FILE_NAME).write_bytes(content)
+    (place.state / POD_FILE_NAME).write_bytes(content)
     # What the workers have counted so far belongs to the counters that are lost.
     place.worker(lost=1)
     assert lost(place.start()) == 0
@@ -205,3 +208,14 @@ def test_a_reload_that_the_fleet_refuses_changes_nothing(place):
     with pytest.raises(StreamRefused, match="another key"):
         place.pod.reload(place.config())
     assert place.pod.cycle(60.0).forward.forwarded_events == 10
+
+
+def test_the_state_of_a_sidecar_is_none_of_a_forwarder_and_the_other_way_round(tmp_path):
+    State(tmp_path / "sidecar", Limits()).close()
+    with pytest.raises(StateIncompatible, match="the state of a sidecar; expected a directory of the forwarder's own"):
+        PodFile(tmp_path / "sidecar")
+    forwarder = PodFile(tmp_path / "forwarder")
+    forwarder.save(forwarder.load(ids="key", now_us=1))
+    forwarder.close()
+    with pytest.raises(StateIncompatible, match="the state of a forwarder; expected a directory of the sidecar's own"):
+        State(tmp_path / "forwarder", Limits())

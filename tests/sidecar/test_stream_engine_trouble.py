@@ -140,7 +140,7 @@ def test_a_state_of_a_journal_is_refused_by_a_consumer_and_the_reverse(fleet: Fl
     [
         ({"privacy": PrivacySettings()}, "privacy.key_file: not set; expected a file"),
         ({"privacy": PrivacySettings(show_ids=True, key_file=Path("/x"))}, "privacy.show_ids: true; expected false"),
-        ({"stream": StreamSettings()}, "stream.url: not set; expected the URL of a Redis, or stream.url_file"),
+        ({"stream": StreamSettings()}, "stream.url: not set; expected a URL, or stream.url_file"),
         ({"stream": StreamSettings("http://:hunter2@x")}, "stream.url: expected a URL that begins with redis://"),
         ({"stream": StreamSettings("redis://:${SECRET}@x")}, "stream.url: the environment has no variable SECRET"),
         (

@@ -27,13 +27,21 @@ def explain(config: Config, *, import_calls: bool) -> CheckedConfig:
     """
     hooked = list(hooked_lines(config))
     calls = _find_calls(config) if import_calls else {}
-    lines = config.describe()
+    lines = [*config.describe(), *_fleet_lines(config)]
     if hooked:
         lines += ["", "What would be hooked:", *_with_findings(hooked, calls), *_not_imported(config, calls)]
         lines += _watched(config)
         lines += _libraries(config)
     problems = (f"{place}: {finding.text}" for place, finding in calls.items() if finding.wrong)
     return CheckedConfig(tuple(lines), tuple(problems))
+
+
+def _fleet_lines(config: Config) -> Iterator[str]:
+    is_fleet = bool(config.stream.url or config.stream.url_file)
+    if is_fleet and config.privacy.key_file is None:
+        yield "\nNot enough for a fleet: forward and serve --source=stream also need privacy.key_file, the same for all"
+    elif is_fleet and config.privacy.show_ids:
+        yield "\nNot for a fleet: forward and serve --source=stream need privacy.show_ids: false"
 
 
 def _find_calls(config: Config) -> dict[str, Finding]:

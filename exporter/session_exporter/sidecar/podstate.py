@@ -4,17 +4,15 @@ import logging
 import os
 import secrets
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
-from session_exporter.errors import StateError
+from session_exporter.errors import StateError, StateIncompatible
 from session_exporter.journal.ownership import Ownership
 from session_exporter.sidecar.records import ExporterState, Identity
+from session_exporter.sidecar.schema import DATABASE_NAME, POD_FILE_NAME
 from session_exporter.sidecar.state import LOCK_NAME
 from session_exporter.stream.collecting import Tallies
-
-FILE_NAME: Final = "forwarder.state"
 
 logger = logging.getLogger(__name__)
 
@@ -48,10 +46,13 @@ class PodFile:
     Raises:
         StateLocked: Another process owns it; the message names it.
         StateError: The directory cannot be made or written.
+        StateIncompatible: A sidecar keeps its state there.
     """
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / FILE_NAME
+        self._path = directory / POD_FILE_NAME
+        if (directory / DATABASE_NAME).exists():
+            raise StateIncompatible(f"{directory}: the state of a sidecar; expected a directory of the forwarder's own")
         self._ownership = Ownership(directory, LOCK_NAME, StateError)
         self._ownership.take()
         self._written = b""
@@ -74,7 +75,7 @@ class PodFile:
         raw = msgspec.msgpack.encode(state)
         if raw == self._written:
             return True
-        temporary = self._path.with_name(f".{FILE_NAME}.{os.getpid()}")
+        temporary = self._path.with_name(f".{POD_FILE_NAME}.{os.getpid()}")
         try:
             temporary.write_bytes(raw)
             temporary.chmod(0o600)

@@ -11,6 +11,8 @@ import msgspec
 from session_exporter.errors import StateError, StateIncompatible
 
 DATABASE_NAME: Final = "state.sqlite3"
+# What a forwarder keeps, which counts nothing.
+POD_FILE_NAME: Final = "forwarder.state"
 APPLICATION_ID: Final = 0x5345_5850  # "SEXP"
 VERSION: Final = 3
 BUSY_TIMEOUT_S: Final = 5.0
@@ -67,6 +69,8 @@ def open_to_write(directory: Path) -> sqlite3.Connection:
         StateError: It cannot be opened or written.
     """
     path = directory / DATABASE_NAME
+    if (directory / POD_FILE_NAME).exists():
+        raise StateIncompatible(f"{directory}: the state of a forwarder; expected a directory of the sidecar's own")
     try:
         with _closed_on_error(
             sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)

@@ -110,7 +110,7 @@ class StreamIntake:
             self._share(config),
             state.stream_positions(),
             state_id=identity.id,
-            name=config.replica or new_replica(),
+            name=f"{config.replica or new_replica()}, {state.directory}",
             layout=Layout(VERSION, settings.partitions, identity.ids),
             clock_ns=self._clock_ns,
         )

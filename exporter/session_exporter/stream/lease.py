@@ -79,7 +79,8 @@ class Lease:
                     self.give_up()
                     raise self._refusal(partition, token)
                 if not remaining:
-                    logger.info("waiting for a lease to run out: %s", self._refusal(partition, token))
+                    waits_s, refused = self._lease_ms / 1000, self._refusal(partition, token)
+                    logger.info("waiting for a lease to run out, for up to %g s: %s", waits_s, refused)
                 remaining[partition] = left_ms
             time.sleep(_POLL_S)
 
@@ -147,7 +148,7 @@ def refusal(address: str, partition: int, token: str, ours: str) -> str:
     _, state_id, name = [*token.split(":", 2), "", ""][:3]
     return (
         f"Redis at {address}: partition {partition} is owned by {name} (state {state_id}), "
-        f"so not by {ours}; expected one consumer for each partition"
+        f"so not by {ours}; expected one consumer for each partition of --stream.partitions"
     )
 
 

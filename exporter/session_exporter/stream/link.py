@@ -57,9 +57,12 @@ class Link:
         while True:
             try:
                 self._connect()
-            except StreamUnavailable:
+            except StreamUnavailable as error:
                 if time.monotonic() > deadline_s:
                     raise
+                if not self._is_failing:
+                    self._is_failing = True
+                    logger.warning("waiting for Redis: %s", error)
                 time.sleep(LEAST_S)
             else:
                 return

@@ -9,6 +9,7 @@ from typing import Any, Final
 from session_exporter.config import StreamSettings
 from session_exporter.core.shares import Share
 from session_exporter.errors import PartitionTaken, StreamError
+from session_exporter.quantities import format_ranges
 from session_exporter.stream import keys
 from session_exporter.stream.adopting import Predecessor, find_standing, left_of
 from session_exporter.stream.clock import ServerClock
@@ -122,6 +123,9 @@ class StreamReader:
             self.close()
             raise
         self._taken = None
+        if self._predecessor is not None and not self._is_new:
+            told = {"partitions": format_ranges(self._predecessor.names)}
+            logger.warning("another volume has counted meanwhile: what it has is not counted here", extra=told)
 
     def _adopt(self, predecessor: Predecessor) -> None:
         now_us = self.clock.now_us()

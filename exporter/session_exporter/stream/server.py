@@ -3,8 +3,6 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from string import Template
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -16,12 +14,19 @@ from redis.retry import Retry
 
 from session_exporter.config import StreamSettings
 from session_exporter.errors import ConfigError, StreamRefused, StreamUnavailable
+from session_exporter.secreturls import read_url
 from session_exporter.stream import entries, keys
 
 # A Redis that is alive answers within milliseconds; loading its data, or behind a slow disk, it may take seconds.
 TIMEOUT_S: Final = 5.0
-URL_BYTES_MAX: Final = 4096
-_SCHEMES: Final = ("redis", "rediss", "unix")
+_SOCKET: Final = "unix://"
+_BEGINNINGS: Final = ("redis://", "rediss://", _SOCKET)
+_EXPECTED: Final = (
+    "expected redis://user:password@host:port/number, where user and password have %XX for what is neither letter nor "
+    "digit, or ${VARIABLE} for all of it"
+)
+# As Redis says that a number is of none of its databases.
+_NO_DATABASE: Final = "DB index is out of range"
 _REFUSALS: Final = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)
 _PASSING: Final = (
     exceptions.ConnectionError,
@@ -47,28 +52,24 @@ def stream_url(settings: StreamSettings, environ: Mapping[str, str]) -> str:
     Raises:
         ConfigError: There is none, its file cannot be read, a variable is not set, or it is none that Redis has.
     """
-    if settings.url_file is not None:
-        url = _read(settings.url_file)
-    elif settings.url:
-        try:
-            url = Template(settings.url).substitute(environ)
-        except KeyError as error:
-            raise ConfigError(f"stream.url: the environment has no variable {error.args[0]}") from error
-        except ValueError as error:
-            raise ConfigError("stream.url: expected $ only as in ${VARIABLE}, else $$") from error
-    else:
-        raise ConfigError("stream.url: not set; expected the URL of a Redis, or stream.url_file")
-    if urlsplit(url).scheme not in _SCHEMES:
+    url = read_url(settings.url, settings.url_file, environ, "stream.url")
+    if not url.startswith(_BEGINNINGS):
         raise ConfigError("stream.url: expected a URL that begins with redis://, rediss:// or unix://")
+    if not url.startswith(_SOCKET) and not _is_whole(url):
+        # What may be a part of a password is not shown, and nobody is asked which host that is.
+        raise ConfigError(f"stream.url: not a URL; {_EXPECTED}")
     return url
 
 
-def _read(path: Path) -> str:
+def _is_whole(url: str) -> bool:
+    """Whether nothing in a URL was taken for what it is not, as a password of any characters may be."""
     try:
-        with path.open("rb") as file:
-            return file.read(URL_BYTES_MAX).decode().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"stream.url_file: {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from error
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    database = parts.path.strip("/")
+    return url.count("@") <= 1 and not parts.fragment and (not database or database.isdecimal())
 
 
 class StreamServer:
@@ -137,7 +138,8 @@ class StreamServer:
         except _PASSING as error:
             raise StreamUnavailable(f"Redis at {self.address}: {error or type(error).__name__}") from error
         except exceptions.RedisError as error:
-            raise StreamUnavailable(f"Redis at {self.address} answers: {error}") from error
+            kind = StreamRefused if str(error) == _NO_DATABASE else StreamUnavailable
+            raise kind(f"Redis at {self.address} answers: {error}") from error
 
     def close(self) -> None:
         """Close the connection."""
