@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from string import Template
 from typing import Any, Final
 
 from session_exporter.errors import ConfigError
+from session_exporter.secreturls import read_url
 
 _INSTALL: Final = "install it with: pip install 'session-exporter[sqlalchemy,postgres]'"
 
@@ -17,7 +17,6 @@ try:
 except ImportError as missing:
     raise ConfigError(f"a database is to be read: SQLAlchemy is not installed; {_INSTALL}") from missing
 
-URL_BYTES_MAX: Final = 4096
 # SQLAlchemy's version of these numbers has a dialect for psycopg 3.
 _FIRST_WITH_PSYCOPG: Final = (2, 0)
 _POSTGRESQL: Final = "postgresql"
@@ -40,13 +39,7 @@ def database_url(url: str, url_file: Path | None, environ: Mapping[str, str], ke
         ConfigError: There is none, its file cannot be read, a variable is not set, it is no URL of a PostgreSQL or
             SQLite, or its driver is not installed. No message shows it.
     """
-    if url_file is not None:
-        text = _read(url_file, key)
-    elif url:
-        text = _substituted(url, environ, key)
-    else:
-        raise ConfigError(f"{key}: not set; expected the URL of a database")
-    return _with_driver(_parsed(text, key), key)
+    return _with_driver(_parsed(read_url(url, url_file, environ, key), key), key)
 
 
 def shown_address(url: URL) -> str:
@@ -55,24 +48,6 @@ def shown_address(url: URL) -> str:
         return f"SQLite {url.database}"
     host = url.host or url.query.get("host") or "localhost"
     return f"PostgreSQL {host}:{url.port or 5432}/{url.database or ''}"
-
-
-def _substituted(url: str, environ: Mapping[str, str], key: str) -> str:
-    try:
-        return Template(url).substitute(environ)
-    except KeyError as error:
-        raise ConfigError(f"{key}: the environment has no variable {error.args[0]}") from None
-    except ValueError:
-        raise ConfigError(f"{key}: expected $ only as in ${{VARIABLE}}, else $$") from None
-
-
-def _read(path: Path, key: str) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(URL_BYTES_MAX).decode().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        problem = getattr(error, "strerror", None) or "not UTF-8"
-        raise ConfigError(f"{key}_file: {path}: {problem}") from None
 
 
 def _parsed(text: str, key: str) -> URL:
