@@ -42,13 +42,44 @@ class Window(msgspec.Struct, frozen=True):
         return bool(self.operations or self.context_losses or self.rapid_duplicate_creates or self.isolation_violations)
 
 
+class Reconciliation(msgspec.Struct, frozen=True):
+    """What hooks have told of a scope since its table is read, beside what stands in it.
+
+    Attributes:
+        since: ISO 8601, as is `read_until`, up to when the table has been read.
+        reported: Creates that hooks told of.
+        found: Sessions whose rows were found.
+        unseen: Those of them that no hook told of.
+        unreported: Those of the unseen that were created when there were hooks.
+        difference: Found less reported.
+        waiting: Rows that a hook may still tell of.
+        unread: Creates that the table may not have been read for.
+        missing: Reported, and surely not found.
+        agree: None when it cannot be told.
+    """
+
+    since: str = ""
+    read_until: str | None = None
+    reported: Count = 0
+    found: Count = 0
+    unseen: Count = 0
+    unreported: Count = 0
+    difference: int = 0
+    waiting: Count = 0
+    unread: Count = 0
+    missing: Count = 0
+    agree: bool | None = None
+
+
 class ScopeSummary(msgspec.Struct, frozen=True):
-    """One scope's window, and the ratio it is meant to reach, from 0 to 1."""
+    """One scope's window, the ratio it is meant to reach, from 0 to 1, and what its table says; None for nothing."""
 
     window: Window
     reuse_target: float = 0.95
     active_sessions: Count = 0
     active_users: Count = 0
+    duplicate_active_users: Count | None = None
+    reconciliation: Reconciliation | None = None
 
 
 class ShownMinute(msgspec.Struct, frozen=True):
@@ -90,6 +121,13 @@ class Summary(msgspec.Struct, frozen=True):
     scopes: dict[str, ScopeSummary] = {}
     minutes: list[ShownMinute] = []
     exporter: Exporter = msgspec.field(default_factory=Exporter)
+
+    @property
+    def duplicate_active_users(self) -> int | None:
+        """Users with several active sessions in a database; None when nobody counts them."""
+        counts = [each.duplicate_active_users for each in self.scopes.values()]
+        known = [each for each in counts if each is not None]
+        return sum(known) if known else None
 
     @property
     def eventful_scopes(self) -> dict[str, ScopeSummary]:

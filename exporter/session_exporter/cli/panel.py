@@ -12,7 +12,7 @@ from rich.text import Text
 
 from session_exporter.cli.documents import ShownIncident, ShownMinute, Summary
 from session_exporter.cli.plain import Marks, encodable, inert_lines, window_text
-from session_exporter.cli.report import health_lines, total_lines
+from session_exporter.cli.report import health_lines, total_lines, user_lines
 from session_exporter.cli.stories import gap_text, moment, time_text
 from session_exporter.cli.watch import Reading, View
 from session_exporter.core.plaintext import inert
@@ -89,7 +89,7 @@ def _reading_lines(reading: Reading, marks: Marks, width: int) -> Iterable[Text]
     yield Text(*_VERDICTS[summary.healthy])
     yield from (Text(f"  {line}") for line in health_lines(summary, marks))
     yield Text("")
-    yield from map(_cropped, total_lines(summary.total))
+    yield from map(_cropped, (*total_lines(summary.total), *user_lines(summary)))
     yield Text("")
     yield from _sparklines(summary, marks, max(_SPARKS_MIN, width - _LABEL_CHARS - _PEAK_CHARS))
     yield from _newest(reading.incidents)

@@ -18,7 +18,7 @@ from session_exporter.core.documents import iso
 from session_exporter.core.plaintext import inert
 from session_exporter.core.scopes import ScopeRules
 from session_exporter.errors import PeerError
-from session_exporter.sidecar.summary import problems_of, window_of
+from session_exporter.sidecar.summary import problems_of, users_problem, window_of
 
 # For all questions together.
 DEADLINE_S: Final = 180.0
@@ -144,9 +144,7 @@ def _minute(grown: Growth, scope: str) -> dict[str, int]:
 
 def _problems(rules: ScopeRules, window: dict[str, Any], found: Fleet) -> Iterable[str]:
     yield from problems_of(rules, window)
-    users = found.duplicate_active_users.get(rules.name, 0)
-    if users:
-        yield f"{rules.name}: {users} {'user has' if users == 1 else 'users have'} several active sessions"
+    yield from users_problem(rules.name, found.duplicate_active_users.get(rules.name))
 
 
 def _scope(rules: ScopeRules, window: dict[str, Any], found: Fleet) -> dict[str, Any]:
@@ -155,7 +153,7 @@ def _scope(rules: ScopeRules, window: dict[str, Any], found: Fleet) -> dict[str,
         "reuse_target": rules.reuse_target,
         "active_sessions": found.active_sessions.get(rules.name, 0),
         "active_users": found.active_users.get(rules.name, 0),
-        "duplicate_active_users": found.duplicate_active_users.get(rules.name, 0),
+        "duplicate_active_users": found.duplicate_active_users.get(rules.name),
     }
 
 

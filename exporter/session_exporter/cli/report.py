@@ -40,7 +40,7 @@ def report(
         PeerError: The document is no summary.
     """
     summary = summary_of(document)
-    blocks = [_heading(), total_lines(summary.total), _scope_table(summary)]
+    blocks = [_heading(), [*total_lines(summary.total), *user_lines(summary)], _scope_table(summary)]
     blocks.append(["Health Status:", *(f"  {line}" for line in health_lines(summary, marks))])
     blocks.extend((_look_next(_steps(summary, source, details, newest)), _notes(summary)))
     return "\n\n".join("\n".join(block) for block in blocks if block)
@@ -60,6 +60,12 @@ def total_lines(total: Window) -> list[str]:
         ("Rapid Duplicate Creates:", str(total.rapid_duplicate_creates)),
     )
     return [f"{name:<24} {value}" for name, value in (*rows, *_id_rows(total))]
+
+
+def user_lines(summary: Summary) -> list[str]:
+    """How many users have several active sessions, where a database is asked."""
+    users = summary.duplicate_active_users
+    return [] if users is None else [f"{'Duplicate Active Users:':<24} {users}"]
 
 
 def _id_rows(total: Window) -> Iterable[tuple[str, str]]:
@@ -218,10 +224,15 @@ def _steps(
             yield newest, "the newest: why, and what to change"
         if details is None or details:
             yield from _details(summary, source if details is None else details)
+        if summary.duplicate_active_users:
+            yield ["session-exporter", "audit", "db", "--help"], "SQL that ends duplicates, and an index against them"
 
 
 def _details(summary: Summary, source: Sequence[str]) -> Iterable[tuple[Sequence[str], str]]:
     window = window_text(summary.window_seconds)
+    if summary.duplicate_active_users:
+        kind = ["--kind", "duplicate_active_user", "--since", "30d"]
+        yield ["view-metrics", "incidents", *kind, *source], "users with several active sessions"
     if _has_incidents(summary.total):
         yield ["view-metrics", "incidents", "--since", window, *source], "each with its call sites"
     if summary.total.redundant_lookups:

@@ -30,6 +30,7 @@ from session_exporter.cli.asking import (
 from session_exporter.cli.incident_commands import explain, explaining, incidents
 from session_exporter.cli.lookups import lookup_report
 from session_exporter.cli.plain import inert_lines
+from session_exporter.cli.reconcile import reconcile
 from session_exporter.cli.report import report
 from session_exporter.cli.watch import CANNOT_TELL, NEWEST, Reading, View, look, newest_of, watch
 from session_exporter.errors import SessionExporterError
@@ -80,6 +81,7 @@ def main(ctx: click.Context, /, *, is_watch: bool, interval: float, **shared: An
 
 main.add_command(incidents)
 main.add_command(explain)
+main.add_command(reconcile)
 
 
 def _judged(asked: Asked) -> int:

@@ -17,7 +17,9 @@ from session_exporter.core.system import system_metrics
 from session_exporter.core.totals import LedgerTotals, ScopeTotals
 from session_exporter.errors import StateError
 from session_exporter.sidecar import schema
+from session_exporter.sidecar.census import FOUND, active_rows, duplicate_users
 from session_exporter.sidecar.compliance import ids_of
+from session_exporter.sidecar.reconciliation import reconciliations
 from session_exporter.sidecar.records import ExporterState, read_meta
 
 # More than this share of creates among at least so many operations is a high create rate.
@@ -40,13 +42,15 @@ def read_summary(state_directory: Path, *, since_s: float, scope: str | None, no
         exporter = read_meta(connection, "exporter", ExporterState) or ExporterState()
         names = selected(totals, scope)
         rows = _minutes(connection, names, now_us - int(since_s * 1e6))
+        compared = reconciliations(connection, totals, exporter)
     rules = {each.name: each for each in exporter.rules}
     windows = {name: window_of(counts for _, place, counts in rows if place == name) for name in names}
+    doubled = {name: _duplicate_users(exporter, rows, name) for name in names}
     total = window_of(counts for _, _, counts in rows)
     problems = [
         problem
         for name, window in windows.items()
-        for problem in problems_of(rules.get(name, ScopeRules(name)), window)
+        for problem in (*problems_of(rules.get(name, ScopeRules(name)), window), *users_problem(name, doubled[name]))
     ]
     return {
         "version": __version__,
@@ -59,6 +63,11 @@ def read_summary(state_directory: Path, *, since_s: float, scope: str | None, no
             name: _scope(
                 rules.get(name, ScopeRules(name)), totals.scopes[name], windows[name], now_us, exporter.memory_mb
             )
+            | {
+                "duplicate_active_users": doubled[name],
+                "active_rows": active_rows(exporter.census.values()).get(name),
+                "reconciliation": compared[name],
+            }
             for name in names
         },
         "minutes": _by_minute(rows),
@@ -139,6 +148,11 @@ def problems_of(rules: ScopeRules, window: dict[str, Any]) -> list[str]:
     return [f"{rules.name}: {sentence}" for sentence in found]
 
 
+def users_problem(scope: str, users: int | None) -> list[str]:
+    """What makes a scope unhealthy that has users with several active sessions; None is for not counted."""
+    return [f"{scope}: {users} {'user has' if users == 1 else 'users have'} several active sessions"] if users else []
+
+
 class reading:  # noqa: N801 - reads as a statement
     """One consistent view of the state; every failure is a StateError."""
 
@@ -178,6 +192,13 @@ def _minutes(connection: sqlite3.Connection, names: list[str], from_us: int) -> 
         if scope in names:
             found.setdefault((minute, scope), {})[name] = count
     return [(minute, scope, counts) for (minute, scope), counts in found.items()]
+
+
+def _duplicate_users(exporter: ExporterState, rows: list[tuple[int, str, dict[str, int]]], scope: str) -> int | None:
+    """Users of a scope with several active sessions: those who have them, or as many as came to have them lately."""
+    now = duplicate_users(exporter.census.values()).get(scope)
+    lately = sum(counts.get(FOUND, 0) for _, place, counts in rows if place == scope)
+    return now if now is None and not lately else max(now or 0, lately)
 
 
 def _by_minute(rows: list[tuple[int, str, dict[str, int]]]) -> list[dict[str, Any]]:
