@@ -2,6 +2,9 @@
 
 import click
 
+from session_exporter.cli.audit_code import code
+from session_exporter.cli.audit_db import db
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def audit() -> None:
@@ -9,3 +12,7 @@ def audit() -> None:
 
     Nothing needs to be installed in it, and nothing is changed.
     """
+
+
+audit.add_command(db)
+audit.add_command(code)

@@ -1,0 +1,141 @@
+"""From a mapping and what a database has to what can be asked."""
+
+import sqlite3
+import warnings
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import NoSuchTableError
+
+from session_exporter.audit.database.subject import Subject
+from session_exporter.core.scopes import ScopeRules
+from session_exporter.errors import TableUnusable
+from session_exporter.mappings import TableMapping
+from session_exporter.watch.clock import EPOCH, MICROSECOND
+
+# Beyond is no time that anybody means: the year 2255.
+TIME_US_MAX: Final = 9_000_000_000_000_000
+# A function that every connection to a SQLite is given: what it has no type for becomes microseconds.
+_SQLITE_US: Final = "session_exporter_us"
+_TRUTHS: Final = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
+
+
+def find_subject(connection: Connection, mapping: TableMapping, rules: ScopeRules) -> Subject:
+    """Find a mapped table.
+
+    Raises:
+        TableUnusable: It is not there, or a column is missing.
+    """
+    table = _reflected(connection, mapping.table)
+    named = [*mapping.id, mapping.user, *mapping.key, *mapping.active, mapping.created_at]
+    named += [mapping.updated_at, mapping.end_reason]
+    missing = [name for name in dict.fromkeys(named) if name and name not in table.c]
+    if missing:
+        raise TableUnusable(f"{mapping.table}: expected the columns {', '.join(missing)}; there are none")
+    dialect = connection.dialect.name
+    if dialect == "sqlite":
+        _teach(connection)
+    return Subject(
+        mapping,
+        rules,
+        table,
+        dialect,
+        user=_user(table, mapping, dialect),
+        created_us=_microseconds(table.c[mapping.created_at], dialect) if mapping.created_at else None,
+        active=is_active(table, mapping),
+    )
+
+
+def is_active(table: sa.Table, mapping: TableMapping) -> Any:
+    """The condition that a row is active; None where no column says so."""
+    terms = [_is_among(table.c[name], texts) for name, texts in mapping.active.items()]
+    return None if not terms else sa.and_(*terms) if len(terms) > 1 else terms[0]
+
+
+def active_values(column: Any, texts: Iterable[str]) -> list[Any]:
+    """The values of a column with which a row is active, None for NULL: those of its type."""
+    kind, found = column.type, sorted(texts)
+    values: list[Any] = [None] if "null" in found else []
+    if isinstance(kind, sa.Enum) and kind.enums:
+        return values + [text for text in found if text in kind.enums]
+    if isinstance(kind, sa.Boolean):
+        return values + sorted({_TRUTHS[text] for text in found if text in _TRUTHS})
+    if isinstance(kind, sa.Integer):
+        return values + [int(text) for text in found if text.lstrip("-").isdigit()]
+    if isinstance(kind, sa.DateTime | sa.Date | sa.Numeric):
+        return values
+    return values + [text for text in found if text != "null"]
+
+
+def _is_among(column: Any, texts: Iterable[str]) -> Any:
+    values = active_values(column, texts)
+    whole = [value for value in values if value is not None]
+    terms = [column.is_(None)] if None in values else []
+    if len(whole) == 1:
+        terms.append(column == whole[0])
+    elif whole:
+        terms.append(column.in_(whole))
+    if not terms:
+        raise TableUnusable(f"{column.table.name}.{column.name}: expected values of its type in `active`")
+    return terms[0] if len(terms) == 1 else sa.or_(*terms)
+
+
+def _reflected(connection: Connection, name: str) -> sa.Table:
+    schema, _, table = name.rpartition(".")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", sa.exc.SAWarning)  # of types that it does not know, which do no harm
+            return sa.Table(table, sa.MetaData(), schema=schema or None, autoload_with=connection, resolve_fks=False)
+    except NoSuchTableError:
+        raise TableUnusable(f"{name}: there is no such table") from None
+
+
+def _user(table: sa.Table, mapping: TableMapping, dialect: str) -> Any:
+    if not mapping.user:
+        return None
+    column = table.c[mapping.user]
+    if not mapping.user_path:
+        return column
+    words = mapping.user_path.split(".")
+    if dialect == "postgresql":
+        return sa.func.jsonb_extract_path_text(sa.cast(column, postgresql.JSONB), *words, type_=sa.Text)
+    quoted = "".join('."' + word.replace('"', "") + '"' for word in words)
+    valid = sa.case((sa.func.json_valid(column) == 1, column), else_=None)
+    return sa.cast(sa.func.json_extract(valid, f"${quoted}"), sa.Text)
+
+
+def _microseconds(column: Any, dialect: str) -> Any:
+    if dialect == "sqlite":
+        return getattr(sa.func, _SQLITE_US)(column, type_=sa.BigInteger)
+    if isinstance(column.type, sa.Numeric | sa.Integer):
+        # As everywhere: milliseconds, taken for seconds, are no time of ours.
+        in_seconds = column.between(0, TIME_US_MAX // 1_000_000)
+        return sa.case((in_seconds, sa.cast(sa.func.round(column * 1_000_000), sa.BigInteger)), else_=None)
+    if not isinstance(column.type, sa.DateTime | sa.Date):
+        column = sa.cast(column, sa.DateTime(timezone=True))
+    since_s = sa.func.date_part("epoch", column, type_=sa.Float)
+    # `infinity` is no time.
+    return sa.case((sa.func.isfinite(column), sa.cast(sa.func.round(since_s * 1_000_000), sa.BigInteger)), else_=None)
+
+
+def _teach(connection: Connection) -> None:
+    own: Any = connection.connection.dbapi_connection
+    if isinstance(own, sqlite3.Connection):
+        own.create_function(_SQLITE_US, 1, _moment_us, deterministic=True)
+
+
+def _moment_us(value: object) -> int | None:
+    """Read a time as applications keep it in SQLite: ISO 8601, UTC where it does not say; or seconds."""
+    if isinstance(value, int | float):
+        return round(value * 1_000_000) if 0 <= value <= TIME_US_MAX // 1_000_000 else None
+    if not isinstance(value, str):
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return ((found if found.tzinfo else found.replace(tzinfo=UTC)) - EPOCH) // MICROSECOND
