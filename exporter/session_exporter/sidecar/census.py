@@ -5,8 +5,8 @@ from typing import Final
 
 from session_exporter.core.ledger import Ledger
 from session_exporter.sidecar.records import CountedTable, ExporterState
-from session_exporter.watch.census import duplicate_user_incidents
-from session_exporter.watch.findings import Findings
+from session_exporter.watch.findings import Findings, place_of
+from session_exporter.watch.twins import duplicate_user_incidents
 
 # What a minute calls users who came to have several active sessions in it.
 FOUND: Final = "duplicate_active_users"
@@ -23,7 +23,7 @@ def take_census(exporter: ExporterState, ledger: Ledger, findings: Findings) -> 
     census, scope = findings.census, findings.scope
     if census is None:
         return
-    place = f"{findings.watch}/{findings.table}/{scope}"
+    place = place_of(findings.watch, findings.table, scope)
     before = exporter.census.get(place)
     incidents, twins = duplicate_user_incidents(census, scope, ledger.names, before.twins if before else ())
     exporter.census[place] = CountedTable(scope, census.at_us, census.active_rows, census.duplicate_users, twins)
