@@ -1,0 +1,139 @@
+"""What a call does to the rows of a model or table: SQLAlchemy, SQLModel, Flask-SQLAlchemy, Django, and SQL as text."""
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from session_exporter.audit.code.flow import Occurrence
+from session_exporter.audit.code.naming import dotted, tail, text_of
+
+_TABLE: Final = r"[`\"\[]?(?:\w+[`\"\]]?\.[`\"\[]?)?(\w+)"
+_SELECTED: Final = re.compile(rf"\s*SELECT\b.*?\bFROM\s+{_TABLE}", re.IGNORECASE | re.DOTALL)
+_DELETED: Final = re.compile(rf"\s*(?:DELETE\s+FROM|TRUNCATE(?:\s+TABLE)?)\s+{_TABLE}", re.IGNORECASE)
+_INSERTED: Final = re.compile(rf"\s*INSERT\s+INTO\s+{_TABLE}", re.IGNORECASE)
+_READING: Final = frozenset({"query", "select"})
+_ADDING: Final = frozenset({"add", "add_all", "bulk_save_objects", "save"})
+_INSERTING: Final = frozenset({"insert", "bulk_insert_mappings"})
+_CREATING: Final = frozenset({"create", "bulk_create", "acreate", "abulk_create", "insert_one"})
+_MANAGERS: Final = frozenset({"objects", "query"})
+
+
+class TableUse(NamedTuple):
+    """A statement on the rows of a model (`Chat`) or of a table, in lower case (`chats`)."""
+
+    table: str
+    at: Occurrence
+
+
+def deleted(found: Sequence[Occurrence]) -> Iterator[TableUse]:
+    """Deletions of rows, but not of those that are old: `expires_at < now` is housekeeping."""
+    for each in found:
+        if not isinstance(each.node, ast.Call) or _compares(each.node):
+            continue
+        call = each.node
+        name = tail(call.func)
+        if (
+            name in {"delete", "adelete"}
+            and isinstance(call.func, ast.Attribute)
+            and (model := model_of(call.func.value))
+        ):
+            yield TableUse(model, each)
+        elif name == "delete" and len(call.args) == 1 and _is_model(call.args[0]):
+            yield TableUse(tail(call.args[0]), each)
+        elif table := _table_of(call, _DELETED):
+            yield TableUse(table, each)
+
+
+def inserted(found: Sequence[Occurrence]) -> Iterator[TableUse]:
+    """Insertions of rows."""
+    made: dict[str, str] = {}
+    for each in found:
+        if isinstance(each.node, ast.Assign) and (model := _constructed(each.node.value)):
+            made.update((name, model) for name in map(dotted, each.node.targets) if name)
+        if isinstance(each.node, ast.Call):
+            yield from (TableUse(table, each) for table in _inserted_by(each.node, made))
+
+
+def selected(found: Sequence[Occurrence]) -> Iterator[TableUse]:
+    """Readings of rows."""
+    for each in found:
+        if not isinstance(each.node, ast.Call):
+            continue
+        call = each.node
+        if (tail(call.func) in _READING and call.args and _is_model(call.args[0])) or (
+            tail(call.func) == "get" and len(call.args) > 1 and _is_model(call.args[0])
+        ):
+            yield TableUse(tail(call.args[0]), each)
+        elif isinstance(call.func, ast.Attribute) and tail(call.func.value) in _MANAGERS and (model := model_of(call)):
+            yield TableUse(model, each)
+        elif table := _table_of(call, _SELECTED):
+            yield TableUse(table, each)
+
+
+def model_of(node: ast.AST) -> str:
+    """The model at the root of a chain: `session.query(Chat).filter(...)`, `Chat.objects.all()`, `Chat.__table__`."""
+    while True:
+        if isinstance(node, ast.Call):
+            if tail(node.func) == "query" and node.args and _is_model(node.args[0]):
+                return tail(node.args[0])
+            node = node.func
+        elif isinstance(node, ast.Attribute):
+            if node.attr in {*_MANAGERS, "__table__"} and _is_model(node.value):
+                return tail(node.value)
+            node = node.value
+        else:
+            return ""
+
+
+def _inserted_by(call: ast.Call, made: dict[str, str]) -> Iterator[str]:
+    name = tail(call.func)
+    if name == "save" and isinstance(call.func, ast.Attribute):
+        yield from filter(None, [_made_by(call.func.value, made)])
+    elif name in _ADDING:
+        for node in (node for argument in call.args for node in ast.walk(argument)):
+            if model := _made_by(node, made):
+                yield model
+    elif name in _INSERTING and call.args and _is_model(call.args[0]):
+        yield tail(call.args[0])
+    elif name in _CREATING and isinstance(call.func, ast.Attribute) and tail(call.func.value) == "objects":
+        yield from filter(None, [model_of(call.func.value)])
+    elif table := _table_of(call, _INSERTED):
+        yield table
+
+
+def _made_by(node: ast.AST, made: dict[str, str]) -> str:
+    return _constructed(node) or (made.get(dotted(node), "") if isinstance(node, ast.Name) else "")
+
+
+def _constructed(node: ast.AST | None) -> str:
+    return tail(node.func) if isinstance(node, ast.Call) and _is_model(node.func) else ""
+
+
+def _is_model(node: ast.AST) -> bool:
+    """Whether a name is written as classes are: `Chat`, `models.Chat`."""
+    name = tail(node)
+    return bool(dotted(node)) and name[:1].isupper() and not name.isupper()
+
+
+def _table_of(call: ast.Call, statement: re.Pattern[str]) -> str:
+    if isinstance(call.func, ast.Name | ast.Attribute):
+        for argument in [*call.args[:1], *(each.value for each in call.keywords)]:
+            if isinstance(argument, ast.Call):
+                continue  # `execute(text("..."))`: the inner call is looked at itself
+            if (text := text_of(argument)) and (match := statement.match(text)):
+                return match[1].lower()
+    return ""
+
+
+def _compares(call: ast.Call) -> bool:
+    for node in ast.walk(call):
+        if isinstance(node, ast.Compare) and any(
+            isinstance(each, ast.Lt | ast.Gt | ast.LtE | ast.GtE) for each in node.ops
+        ):
+            return True
+        if isinstance(node, ast.keyword) and node.arg and node.arg.endswith(("__lt", "__lte", "__gt", "__gte")):
+            return True
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.search(r"[<>]", node.value):
+            return True
+    return False
