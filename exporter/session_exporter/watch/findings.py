@@ -12,6 +12,11 @@ from session_exporter.core.rows import Row
 REASONS: Final = ("connection", "refused", "timeout", "table", "other")
 
 
+def place_of(watch: str, table: str, scope: str) -> str:
+    """What positions and counts of one table are kept under."""
+    return f"{watch}/{table}/{scope}"
+
+
 class TablePosition(msgspec.Struct, frozen=True):
     """How far one table was read; kept with what was made of its rows. Times by the database's clock, microseconds.
 
