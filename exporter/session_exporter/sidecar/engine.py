@@ -24,6 +24,7 @@ from session_exporter.sidecar.progress import SURROUNDINGS
 from session_exporter.sidecar.resuming import Resumption, Terms
 from session_exporter.sidecar.snapshot import Snapshot
 from session_exporter.sidecar.state import State
+from session_exporter.sidecar.watching import Watching
 from session_exporter.sidecar.workers import Reloads, expose, memory_mb
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Engine:
         snapshot: What was committed last; None before the first commit.
 
     Raises:
-        ConfigError: The configuration will not do for this intake.
+        ConfigError: The configuration will not do for this intake, or a watch can never work.
         StateLocked: Another sidecar owns the state, or reads the journal.
         StateIncompatible: The state is of another intake.
         StateError: The state cannot be opened.
@@ -73,10 +74,12 @@ class Engine:
         self._stale = True
         self._careful = False
         self._is_ours = True
+        self._watching = Watching()
         intake.check(config)
         self._state = State(state_directory, config.limits)
         try:
             self._terms = self._terms_of(config)
+            self._plan(self._terms)
             self._trail = Trail(self.names, config.limits)
             self._resumption = Resumption(self._state, intake, self._trail)
             self._open()
@@ -94,6 +97,7 @@ class Engine:
 
     def close(self) -> None:
         """Judge what waits, unless more of its time may come from elsewhere; commit, and give the locks back."""
+        self._watching.close()
         try:
             # What is read of streams and not committed is in no memory but theirs.
             if self._is_ours and (self._intake.is_whole or not self._stale):
@@ -121,6 +125,7 @@ class Engine:
             if self._stale:
                 self._go_on()
             progress, reader = self._progress, self._intake.reader
+            self._take_rows()
             mark = progress.scan()
             while progress.read(begun_s + budget_s) and not reader.passed(mark):
                 self._commit()
@@ -158,7 +163,11 @@ class Engine:
             self._go_under(before)
             raise
 
+    def _plan(self, terms: Terms) -> None:
+        self._watching.plan(terms.config, self._intake.share(terms.config), terms.identity.ids)
+
     def _go_under(self, terms: Terms) -> None:
+        self._plan(terms)
         self._terms = terms
         self._trail.go_under(self.names, terms.config.limits)
         self._state.limits = terms.config.limits
@@ -166,11 +175,16 @@ class Engine:
 
     def backlog(self) -> bool:
         """Whether there was more to read than the last cycle had time for."""
-        return self._intake.reader.has_more()
+        return self._intake.reader.has_more() or self._watching.has_more(self._progress.ledger)
+
+    def _take_rows(self) -> None:
+        progress = self._progress
+        self._watching.take_in(progress.ledger, progress.exporter, self._intake.now_us(), careful=self._careful)
 
     def _commit(self, *, final: bool = False) -> None:
         intake, ledger, exporter = self._intake, self._progress.ledger, self._progress.exporter
         intake.count(exporter)
+        self._watching.count(exporter)
         exporter.rules = [judge.rules for judge in ledger.judges.values()]
         exporter.memory_mb = memory_mb()
         exporter.committed_at_us = intake.now_us()
@@ -188,6 +202,7 @@ class Engine:
         self._trail.settle()
         self.snapshot = self._snapshot(kept)
         intake.settle(positions, self._terms.identity, ledger.watermark_us)
+        self._watching.settle(ledger.watermark_us)
         for incident in changes.incidents:
             self._on_incident(incident, ledger.judges[incident.scope].rules.duplicate_window_us)
 
@@ -204,10 +219,11 @@ class Engine:
             reloads=self._reloads,
         )
         figures = intake.stream_figures(exporter)
-        return Snapshot(kept, exporter.committed_at_us, exposed, role=intake.role, stream=figures)
+        watched = self._watching.figures(exporter)
+        return Snapshot(kept, exporter.committed_at_us, exposed, role=intake.role, stream=figures, watched=watched)
 
     def _differs(self, changes: Changes, positions: Positions) -> bool:
-        if self.snapshot is None or changes.any_rows() or positions.streams:
+        if self.snapshot is None or changes.any_rows() or positions.streams or self._watching.is_unsettled:
             return True
         return self._compared(changes, positions) != self._committed
 
@@ -215,7 +231,7 @@ class Engine:
         exporter = self._progress.exporter
         by_name = (dict(exporter.lost), dict(exporter.hook_errors), dict(exporter.counts), dict(exporter.skipped))
         counts = (by_name, list(exporter.pool_waits.counts), exporter.redelivered, len(changes.waiting.reports))
-        return positions.journal, counts, exporter.hooks
+        return positions.journal, counts, exporter.hooks, self._watching.compared(exporter)
 
     def _go_on(self) -> None:
         """Go on from the last commit; what was read since is read again."""
@@ -223,6 +239,7 @@ class Engine:
         self._progress = self._resumption.nothing(self._terms)  # a million sessions are not held twice
         self._progress = self._resumption.go_on(self._terms, careful=self._careful)
         self._drains = self._progress.exporter.drains
+        self._watching.go_on(self._progress.exporter)
         self._stale = False
         # A million objects that stay are not looked at again by the garbage collector.
         gc.collect()

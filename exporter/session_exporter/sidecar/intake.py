@@ -10,6 +10,7 @@ from session_exporter.core.events import FleetEvent, Writer
 from session_exporter.core.ledger import Ledger
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.scopes import ScopeRules
+from session_exporter.core.shares import Share
 from session_exporter.journal import Batch as JournalBatch
 from session_exporter.journal import Control, JournalReader
 from session_exporter.sidecar.identity import JournalMark
@@ -89,6 +90,9 @@ class Intake(Protocol):
     def check(self, config: Config) -> None:
         """Refuse a configuration under which it does not work; raises ConfigError."""
 
+    def share(self, config: Config) -> Share | None:
+        """Which part of a fleet it is; None when there is no fleet."""
+
     def names(self, key: bytes, config: Config) -> Pseudonyms:
         """The digests of the ids that come from it."""
 
@@ -167,6 +171,10 @@ class JournalIntake:
 
     def check(self, config: Config) -> None:
         """Every configuration will do."""
+
+    def share(self, config: Config) -> Share | None:  # noqa: ARG002 - a fleet's says how many parts there are
+        """As of `Intake`: none."""
+        return None
 
     def names(self, key: bytes, config: Config) -> Pseudonyms:
         """As of `Intake`."""

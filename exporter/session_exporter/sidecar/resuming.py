@@ -107,6 +107,8 @@ class Resumption:
         """Judge what waits under its old ids, so that its counts stay, and then forget all that names somebody."""
         exporter, ledger = self._restored(terms)
         ledger.finish(self._intake.now_us())
+        # Which rows have been found is forgotten as well: tables are looked at as for the first time.
+        exporter.watches, exporter.census = {}, {}
         self._state.commit(take_changes(ledger), Positions(self._state.positions()), exporter, ledger.numbers)
         self._state.forget_ids(terms.identity)
 

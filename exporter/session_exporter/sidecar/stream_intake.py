@@ -69,7 +69,7 @@ class StreamIntake:
 
     def source(self, config: Config) -> str:
         """As of `intake.Intake`: which partitions of how many."""
-        share = self._share(config)
+        share = self.share(config)
         return f"partitions {format_ranges(share.owned)} of {share.partitions}"
 
     def check(self, config: Config) -> None:
@@ -79,7 +79,7 @@ class StreamIntake:
         if config.privacy.key_file is None:
             raise ConfigError("privacy.key_file: not set; expected a file whose content is the same in the whole fleet")
         stream_url(config.stream, self._environ)
-        share = self._share(config)
+        share = self.share(config)
         strange = [number for number in share.owned if number >= share.partitions]
         if strange:
             raise ConfigError(
@@ -87,13 +87,18 @@ class StreamIntake:
                 f"stream.partitions says that there are {share.partitions}"
             )
 
+    def share(self, config: Config) -> Share:
+        """As of `intake.Intake`."""
+        partitions = config.stream.partitions
+        return Share(range(partitions) if self._partitions is None else self._partitions, partitions)
+
     def names(self, key: bytes, config: Config) -> Pseudonyms:  # noqa: ARG002 - of a journal they may be plain
         """As of `intake.Intake`."""
         return TravelledNames(key)
 
     def ledger(self, config: Config, rules: Mapping[str, ScopeRules], **arguments: Any) -> Ledger:
         """As of `intake.Intake`."""
-        return FleetLedger(rules, share=self._share(config), **arguments)
+        return FleetLedger(rules, share=self.share(config), **arguments)
 
     def open(self, state: State, config: Config, identity: Identity) -> None:
         """As of `intake.Intake`.
@@ -107,7 +112,7 @@ class StreamIntake:
         self.reader = StreamReader(
             server,
             settings,
-            self._share(config),
+            self.share(config),
             state.stream_positions(),
             state_id=identity.id,
             name=f"{config.replica or new_replica()}, {state.directory}",
@@ -196,10 +201,6 @@ class StreamIntake:
             held_s=reader.held_s(),
             clock_skew_s=reader.clock.skew_us / 1e6,
         )
-
-    def _share(self, config: Config) -> Share:
-        partitions = config.stream.partitions
-        return Share(range(partitions) if self._partitions is None else self._partitions, partitions)
 
     def _server_of(self, config: Config) -> StreamServer:
         """The server; a connection to another one is closed, its partitions given back."""
