@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.utils import floatToGoString
 
 from session_exporter.core.totals import Exemplar, Histogram
-from session_exporter.sidecar.exposition import SHOWN, Metric, Row
+from session_exporter.sidecar.exposition import SHOWN, LabelledValue, Metric
 from session_exporter.sidecar.negotiation import OPENMETRICS, metrics_format
 from session_exporter.sidecar.snapshot import Snapshot
 
@@ -69,21 +69,21 @@ def _clean(value: str) -> str:
     return value if value.isascii() else value.encode(errors="replace").decode()
 
 
-def _counter(metric: Metric, rows: list[Row]) -> Family:
+def _counter(metric: Metric, rows: list[LabelledValue]) -> Family:
     family = CounterMetricFamily(metric.name, metric.help, labels=metric.source.labels)
     for row in rows:
         family.add_metric(row.labels, _number(row), _seconds(row.born_us), exemplar=_exemplar(row.exemplar))
     return family
 
 
-def _gauge(metric: Metric, rows: list[Row]) -> Family:
+def _gauge(metric: Metric, rows: list[LabelledValue]) -> Family:
     family = GaugeMetricFamily(metric.name, metric.help, labels=metric.source.labels, unit=_unit(metric))
     for row in rows:
         family.add_metric(row.labels, _number(row))
     return family
 
 
-def _histogram(metric: Metric, rows: list[Row]) -> Family:
+def _histogram(metric: Metric, rows: list[LabelledValue]) -> Family:
     family = HistogramMetricFamily(metric.name, metric.help, labels=metric.source.labels, unit=_unit(metric))
     for row in rows:
         if not isinstance(row.value, Histogram):
@@ -97,7 +97,7 @@ def _histogram(metric: Metric, rows: list[Row]) -> Family:
     return family
 
 
-def _info(metric: Metric, rows: list[Row]) -> Family:
+def _info(metric: Metric, rows: list[LabelledValue]) -> Family:
     family = InfoMetricFamily(metric.name.removesuffix("_info"), metric.help)
     for row in rows:
         family.add_metric([], dict(zip(metric.source.labels, row.labels, strict=True)))
@@ -107,7 +107,7 @@ def _info(metric: Metric, rows: list[Row]) -> Family:
 _FAMILIES: Final = {"counter": _counter, "gauge": _gauge, "histogram": _histogram, "info": _info}
 
 
-def _number(row: Row) -> float:
+def _number(row: LabelledValue) -> float:
     if isinstance(row.value, Histogram):
         raise TypeError(f"the row {row.labels} of a counter or gauge holds a histogram")
     return row.value

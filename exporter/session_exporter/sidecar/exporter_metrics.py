@@ -3,32 +3,32 @@
 from collections.abc import Iterable
 from typing import Final
 
-from session_exporter.sidecar.metric import EVERYBODY, POD, Metric, Row, SampleSource, one, per_word
+from session_exporter.sidecar.metric import EVERYBODY, POD, LabelledValue, Metric, SampleSource, one, per_word
 from session_exporter.sidecar.snapshot import EVENT_KINDS, HOOK_STATES, LOST, ExporterTotals, Snapshot
 
 
-def _build_info(snapshot: Snapshot) -> Iterable[Row]:
-    return [Row((snapshot.exporter.version, snapshot.exporter.python_version), 1)]
+def _build_info(snapshot: Snapshot) -> Iterable[LabelledValue]:
+    return [LabelledValue((snapshot.exporter.version, snapshot.exporter.python_version), 1)]
 
 
-def _events_lost(snapshot: Snapshot) -> Iterable[Row]:
+def _events_lost(snapshot: Snapshot) -> Iterable[LabelledValue]:
     exporter = snapshot.exporter
-    return [Row(pair, exporter.events_lost.get(pair, 0), exporter.born_us) for pair in LOST[snapshot.role]]
+    return [LabelledValue(pair, exporter.events_lost.get(pair, 0), exporter.born_us) for pair in LOST[snapshot.role]]
 
 
 def _hooks(exporter: ExporterTotals) -> list[str]:
     return sorted({*exporter.hook_errors, *(hook for hook, _ in exporter.hook_workers)})
 
 
-def _hook_workers(snapshot: Snapshot) -> Iterable[Row]:
+def _hook_workers(snapshot: Snapshot) -> Iterable[LabelledValue]:
     exporter = snapshot.exporter
     pairs = [(hook, state) for hook in _hooks(exporter) for state in HOOK_STATES]
-    return [Row(pair, exporter.hook_workers.get(pair, 0)) for pair in pairs]
+    return [LabelledValue(pair, exporter.hook_workers.get(pair, 0)) for pair in pairs]
 
 
-def _hook_errors(snapshot: Snapshot) -> Iterable[Row]:
+def _hook_errors(snapshot: Snapshot) -> Iterable[LabelledValue]:
     exporter = snapshot.exporter
-    return [Row((hook,), exporter.hook_errors.get(hook, 0), exporter.born_us) for hook in _hooks(exporter)]
+    return [LabelledValue((hook,), exporter.hook_errors.get(hook, 0), exporter.born_us) for hook in _hooks(exporter)]
 
 
 EXPORTER_METRICS: Final[tuple[Metric, ...]] = (

@@ -6,14 +6,14 @@
 from typing import Final
 
 from session_exporter.sidecar.exporter_metrics import EXPORTER_METRICS
-from session_exporter.sidecar.metric import EVERYBODY, Metric, Row, SampleSource
+from session_exporter.sidecar.metric import EVERYBODY, LabelledValue, Metric, SampleSource
 from session_exporter.sidecar.session_metrics import DATABASE_METRICS, SESSION_METRICS
 from session_exporter.sidecar.snapshot import Role
 from session_exporter.sidecar.stream_metrics import STREAM_METRICS
 from session_exporter.sidecar.user_metrics import USER_METRICS
 from session_exporter.sidecar.watch_metrics import WATCH_METRICS
 
-__all__ = ["METRICS", "SHOWN", "Metric", "Row", "SampleSource", "sample_names"]
+__all__ = ["METRICS", "SHOWN", "LabelledValue", "Metric", "SampleSource", "sample_names"]
 
 METRICS: Final[tuple[Metric, ...]] = (
     *SESSION_METRICS,

@@ -16,7 +16,7 @@ FORWARDER: Final[frozenset[Role]] = frozenset({"forward"})
 EVERYBODY: Final = LEDGER | POD
 
 
-class Row(NamedTuple):
+class LabelledValue(NamedTuple):
     """One label set of a metric.
 
     Attributes:
@@ -32,7 +32,7 @@ class Row(NamedTuple):
     exemplar: Exemplar | None = None
 
 
-Rows: TypeAlias = Callable[[Snapshot], Iterable[Row]]
+Rows: TypeAlias = Callable[[Snapshot], Iterable[LabelledValue]]
 
 
 class SampleSource(NamedTuple):
@@ -66,9 +66,9 @@ class Metric:
 def per_scope(value: Callable[[ScopeTotals], float | Histogram], exemplar: str = "") -> SampleSource:
     """One row for each scope."""
 
-    def rows(snapshot: Snapshot) -> Iterable[Row]:
+    def rows(snapshot: Snapshot) -> Iterable[LabelledValue]:
         for name, totals in sorted(snapshot.ledger.scopes.items()):
-            yield Row((name,), value(totals), totals.born_us, totals.exemplars.get(exemplar))
+            yield LabelledValue((name,), value(totals), totals.born_us, totals.exemplars.get(exemplar))
 
     return SampleSource(("scope",), rows)
 
@@ -78,19 +78,19 @@ def per_scope_and(
 ) -> SampleSource:
     """One row for each scope and word of a closed set."""
 
-    def rows(snapshot: Snapshot) -> Iterable[Row]:
+    def rows(snapshot: Snapshot) -> Iterable[LabelledValue]:
         for name, totals in sorted(snapshot.ledger.scopes.items()):
             known = counts(totals)
             for word in words:
                 seen = totals.exemplars.get(f"{exemplar}:{word}")
-                yield Row((name, word), known.get(word, 0), totals.born_us, seen)
+                yield LabelledValue((name, word), known.get(word, 0), totals.born_us, seen)
 
     return SampleSource(("scope", label), rows)
 
 
 def one(value: Callable[[Snapshot], float | Histogram]) -> SampleSource:
     """One row without labels."""
-    return SampleSource((), lambda snapshot: [Row((), value(snapshot), snapshot.exporter.born_us)])
+    return SampleSource((), lambda snapshot: [LabelledValue((), value(snapshot), snapshot.exporter.born_us)])
 
 
 def per_word(
@@ -98,8 +98,10 @@ def per_word(
 ) -> SampleSource:
     """One row for each word of a closed set."""
 
-    def rows(snapshot: Snapshot) -> Iterable[Row]:
+    def rows(snapshot: Snapshot) -> Iterable[LabelledValue]:
         known = counts(snapshot)
-        return [Row((word,), known.get(word, 0), snapshot.exporter.born_us if is_counter else 0) for word in words]
+        return [
+            LabelledValue((word,), known.get(word, 0), snapshot.exporter.born_us if is_counter else 0) for word in words
+        ]
 
     return SampleSource((label,), rows)

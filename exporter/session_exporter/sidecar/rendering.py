@@ -16,7 +16,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.utils import floatToGoString
 
 from session_exporter.core.totals import Exemplar, Histogram
-from session_exporter.sidecar.exposition import SHOWN, Metric, Row
+from session_exporter.sidecar.exposition import SHOWN, LabelledValue, Metric
 from session_exporter.sidecar.negotiation import OPENMETRICS, metrics_format
 from session_exporter.sidecar.snapshot import Snapshot
 
@@ -65,7 +65,7 @@ def _family(metric: Metric, snapshot: Snapshot, openmetrics: bool) -> Iterator[s
         yield from write(metric, row, openmetrics)
 
 
-def _sample(metric: Metric, row: Row, openmetrics: bool) -> Iterator[str]:  # noqa: FBT001 - the format
+def _sample(metric: Metric, row: LabelledValue, openmetrics: bool) -> Iterator[str]:  # noqa: FBT001 - the format
     if isinstance(row.value, Histogram):
         raise TypeError(f"the row {row.labels} of {metric.name} holds a histogram")
     names = metric.source.labels
@@ -76,7 +76,7 @@ def _sample(metric: Metric, row: Row, openmetrics: bool) -> Iterator[str]:  # no
         yield _created(metric.name.removesuffix("_total"), names, row)
 
 
-def _histogram(metric: Metric, row: Row, openmetrics: bool) -> Iterator[str]:  # noqa: FBT001 - the format
+def _histogram(metric: Metric, row: LabelledValue, openmetrics: bool) -> Iterator[str]:  # noqa: FBT001 - the format
     if not isinstance(row.value, Histogram):
         raise TypeError(f"{metric.name} is a histogram, but its source gives {row.value!r}")
     names, name = metric.source.labels, metric.name
@@ -89,7 +89,7 @@ def _histogram(metric: Metric, row: Row, openmetrics: bool) -> Iterator[str]:  #
         yield _created(name, names, row)
 
 
-def _created(name: str, names: tuple[str, ...], row: Row) -> str:
+def _created(name: str, names: tuple[str, ...], row: LabelledValue) -> str:
     return f"{_series(f'{name}_created', names, row.labels)}{_go_text(row.born_us / 1_000_000)}\n"
 
 

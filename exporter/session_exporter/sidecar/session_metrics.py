@@ -6,14 +6,23 @@ from typing import Final
 
 from session_exporter.core.scopes import CAUSES, DB_ERRORS, END_REASONS, FAILURES, LOSS_REASONS, OUTCOMES, VIOLATIONS
 from session_exporter.core.totals import ID_CHECKS
-from session_exporter.sidecar.metric import POD, Metric, Row, SampleSource, one, per_scope, per_scope_and, per_word
+from session_exporter.sidecar.metric import (
+    POD,
+    LabelledValue,
+    Metric,
+    SampleSource,
+    one,
+    per_scope,
+    per_scope_and,
+    per_word,
+)
 from session_exporter.sidecar.snapshot import POOL_STATES, Snapshot
 
 
-def _ids_checked(snapshot: Snapshot) -> Iterable[Row]:
+def _ids_checked(snapshot: Snapshot) -> Iterable[LabelledValue]:
     for name, totals in sorted(snapshot.ledger.scopes.items()):
         for pair in ID_CHECKS:
-            yield Row((name, *pair.split("/")), totals.ids_checked.get(pair, 0), totals.born_us)
+            yield LabelledValue((name, *pair.split("/")), totals.ids_checked.get(pair, 0), totals.born_us)
 
 
 SESSION_METRICS: Final[tuple[Metric, ...]] = (

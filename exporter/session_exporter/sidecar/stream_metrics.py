@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from session_exporter.sidecar.metric import FLEET, FORWARDER, STREAM, Metric, Row, SampleSource, one, per_word
+from session_exporter.sidecar.metric import FLEET, FORWARDER, STREAM, LabelledValue, Metric, SampleSource, one, per_word
 from session_exporter.sidecar.snapshot import Snapshot
 from session_exporter.sidecar.transport import FORWARD_ERRORS, SKIPPED
 
@@ -16,8 +16,8 @@ def _clock_skew_s(snapshot: Snapshot) -> float:
     return snapshot.forward.clock_skew_s if snapshot.role == "forward" else snapshot.stream.clock_skew_s
 
 
-def _lags(snapshot: Snapshot) -> Iterable[Row]:
-    return [Row((name,), lag_s) for name, lag_s in snapshot.stream.lags()]
+def _lags(snapshot: Snapshot) -> Iterable[LabelledValue]:
+    return [LabelledValue((name,), lag_s) for name, lag_s in snapshot.stream.lags()]
 
 
 STREAM_METRICS: Final[tuple[Metric, ...]] = (

@@ -8,17 +8,17 @@ from operator import attrgetter
 from typing import Final
 
 from session_exporter.core.totals import UserCounts
-from session_exporter.sidecar.metric import Metric, Row, SampleSource
+from session_exporter.sidecar.metric import LabelledValue, Metric, SampleSource
 from session_exporter.sidecar.snapshot import Snapshot
 
 
 def _per_user(value: Callable[[UserCounts], int]) -> SampleSource:
     """One row for each scope and user who is counted by name, and one for all others."""
 
-    def rows(snapshot: Snapshot) -> Iterable[Row]:
+    def rows(snapshot: Snapshot) -> Iterable[LabelledValue]:
         for scope, totals in sorted(snapshot.ledger.scopes.items()):
             for user, counts in totals.users.items():
-                yield Row((scope, user), value(counts), counts.born_us)
+                yield LabelledValue((scope, user), value(counts), counts.born_us)
 
     return SampleSource(("scope", "user"), rows)
 

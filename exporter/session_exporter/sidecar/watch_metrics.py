@@ -4,22 +4,22 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from typing import Final
 
-from session_exporter.sidecar.metric import Metric, Row, SampleSource
+from session_exporter.sidecar.metric import LabelledValue, Metric, SampleSource
 from session_exporter.sidecar.snapshot import Snapshot
 from session_exporter.watch.findings import REASONS, WatchFigures
 
 
-def _unreported(snapshot: Snapshot) -> Iterable[Row]:
+def _unreported(snapshot: Snapshot) -> Iterable[LabelledValue]:
     for name, totals in sorted(snapshot.ledger.scopes.items()):
         if totals.watched_since_us or name in snapshot.watched.scopes:
-            yield Row((name,), totals.unreported, totals.born_us)
+            yield LabelledValue((name,), totals.unreported, totals.born_us)
 
 
 def _counted(value: Callable[[Snapshot], Mapping[str, int]]) -> SampleSource:
     """One row for each scope whose rows have been counted."""
 
-    def rows(snapshot: Snapshot) -> Iterable[Row]:
-        return [Row((scope,), count) for scope, count in sorted(value(snapshot).items())]
+    def rows(snapshot: Snapshot) -> Iterable[LabelledValue]:
+        return [LabelledValue((scope,), count) for scope, count in sorted(value(snapshot).items())]
 
     return SampleSource(("scope",), rows)
 
@@ -27,17 +27,20 @@ def _counted(value: Callable[[Snapshot], Mapping[str, int]]) -> SampleSource:
 def _per_watch(value: Callable[[WatchFigures], float], *, is_counter: bool = False) -> SampleSource:
     """One row for each database that is to be read."""
 
-    def rows(snapshot: Snapshot) -> Iterable[Row]:
+    def rows(snapshot: Snapshot) -> Iterable[LabelledValue]:
         born_us = snapshot.exporter.born_us if is_counter else 0
-        return [Row((name,), value(figures), born_us) for name, figures in sorted(snapshot.watched.watches.items())]
+        return [
+            LabelledValue((name,), value(figures), born_us)
+            for name, figures in sorted(snapshot.watched.watches.items())
+        ]
 
     return SampleSource(("watch",), rows)
 
 
-def _errors(snapshot: Snapshot) -> Iterable[Row]:
+def _errors(snapshot: Snapshot) -> Iterable[LabelledValue]:
     for name, figures in sorted(snapshot.watched.watches.items()):
         for reason in REASONS:
-            yield Row((name, reason), figures.errors.get(reason, 0), snapshot.exporter.born_us)
+            yield LabelledValue((name, reason), figures.errors.get(reason, 0), snapshot.exporter.born_us)
 
 
 WATCH_METRICS: Final[tuple[Metric, ...]] = (
