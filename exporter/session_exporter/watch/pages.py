@@ -19,6 +19,9 @@ class Reader:
 
     Between two pages there may be another transaction: each sees at least what the one before has seen.
 
+    Args:
+        page_rows: How many rows are read at once.
+
     Attributes:
         connection: To be set before each piece of work.
         table: The table; to be set likewise.
@@ -27,13 +30,14 @@ class Reader:
     connection: "Connection"
     table: SessionTable
 
+    def __init__(self, page_rows: int = PAGE_ROWS) -> None:
+        self._page_rows = page_rows
+
     def all(self, statement: Any) -> list[Any]:
         """Execute a statement and fetch all rows."""
         return list(self.connection.execute(statement))
 
-    def pages(
-        self, times: TimeColumn, from_us: int, to_us: int, *, backwards: bool = False, rows_max: int = PAGE_ROWS
-    ) -> Iterator[list[Any]]:
+    def pages(self, times: TimeColumn, from_us: int, to_us: int, *, backwards: bool = False) -> Iterator[list[Any]]:
         """The rows of a span, by pages.
 
         Rows that share time and id are one to us: a page may end between them.
@@ -43,7 +47,6 @@ class Reader:
             from_us: The first time, microseconds; up to a second earlier where the column cannot be compared so.
             to_us: The first time that is not in the span.
             backwards: The newest first.
-            rows_max: How many rows a page has.
         """
         columns = (times.column, *self.table.ids)
         order = [each.desc() if backwards else each for each in columns]
@@ -51,10 +54,10 @@ class Reader:
         conditions: tuple[Any, ...] = span
         while True:
             statement = self.table.rows(*conditions, beside=(times.column.label("cursor_"),))
-            page = self.all(statement.order_by(*order).limit(rows_max))
+            page = self.all(statement.order_by(*order).limit(self._page_rows))
             if page:
                 yield page
-            if len(page) < rows_max:
+            if len(page) < self._page_rows:
                 return
             last = (page[-1].cursor_, *self.table.id_key(page[-1]))
             border = times.column <= last[0] if backwards else times.column >= last[0]

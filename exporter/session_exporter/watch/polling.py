@@ -11,7 +11,7 @@ whoever starts anew from any committed position finds the same rows again, and n
 `look` (a database's, which `Database.reading` translates) ends that look; the next call begins another one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from msgspec import structs
@@ -22,7 +22,7 @@ from session_exporter.mappings import TableMapping
 from session_exporter.watch.clock import Moment, moment
 from session_exporter.watch.ends import LiveIds
 from session_exporter.watch.findings import Findings, TablePosition
-from session_exporter.watch.pages import Reader
+from session_exporter.watch.pages import PAGE_ROWS, Reader
 from session_exporter.watch.seeding import Seeding
 from session_exporter.watch.sweeping import RecentRows, late_pages
 from session_exporter.watch.tables import POSTGRESQL, SessionTable
@@ -59,9 +59,12 @@ class TableWatch:
         settings: Of the watch.
         position: What was committed last; None when it was never looked at.
         retention_us: For how long ids are known: older rows are of no interest.
+        page_rows: How many rows are read at once.
+        margin_us: By how much less than the database's clock those of applications may show.
+        ask: Asks a database what time it is.
 
     Attributes:
-        position: Of the piece that was given last; None before the first.
+        position: Of the piece that was given last; None before the first. Whoever reads goes on from a later one.
         clock_skew_us: The database's clock less the sidecar's, as of the last look.
     """
 
@@ -73,14 +76,19 @@ class TableWatch:
         position: TablePosition | None,
         *,
         retention_us: int,
+        page_rows: int = PAGE_ROWS,
+        margin_us: int = MARGIN_US,
+        ask: "Callable[[Connection], Moment]" = moment,
     ) -> None:
-        self.position = position
+        self.position = self._here = position
         self.clock_skew_us = 0
         self._watch = watch
         self._mapping = mapping
         self._settings = settings
         self._retention_us = retention_us
-        self._reader = Reader()
+        self._reader = Reader(page_rows)
+        self._margin_us = margin_us
+        self._ask = ask
         self._shape_until_us = 0
         self._turn = 0
         self._look: Iterator[_Piece] | None = None
@@ -121,6 +129,7 @@ class TableWatch:
             self._look = None
             return None
         rows, self.position = piece
+        self._here = self.position
         return Findings(self._watch, self._mapping.table, self._mapping.scope, rows, self.position, seen_us)
 
     def take_warnings(self) -> list[str]:
@@ -131,22 +140,24 @@ class TableWatch:
     # One look. What is noted after a `yield` is noted once the piece was taken.
 
     def _pieces(self, seen_us: int) -> Iterator[_Piece]:
-        now = moment(self._reader.connection)
+        now = self._ask(self._reader.connection)
         self.clock_skew_us = now.now_us - seen_us
         self._renew(now)
         self._turn += 1
-        if self.position is None:
+        if self._here is None:
             yield [], TablePosition(since_us=now.now_us, created_us=now.now_us, updated_us=now.now_us)
-        position, pieces = self._position, 0
-        for piece in self._new(now):
-            pieces += 1
-            yield piece
-        settled = self._settled(now)
-        if pieces or settled.created_us - position.created_us >= _TOLD_US:
-            yield [], settled
+        told = self.position
+        yield from self._new(now)
+        self._here = self._settled(now)
+        if self.position is not told or self._has_moved():
+            yield [], self._here
         for rows in self._live_checked(now):
             yield rows, self._position
         yield from self._old()
+
+    def _has_moved(self) -> bool:
+        told_us = min(self.position.created_us, self.position.updated_us) if self.position else 0
+        return min(self._position.created_us, self._position.updated_us) - told_us >= _TOLD_US
 
     def _new(self, now: Moment) -> Iterator[_Piece]:
         if self._is_turn(self._mapping.created_at):
@@ -158,7 +169,7 @@ class TableWatch:
     def _settled(self, now: Moment) -> TablePosition:
         """How far the table is read once all is read that there is now."""
         known_us = now.known_us
-        settled_us = now.settled_us(self._settings.longest_transaction_us) - MARGIN_US
+        settled_us = now.settled_us(self._settings.longest_transaction_us) - self._margin_us
         position = self._position
         if self._is_turn(self._mapping.created_at):
             created_us = max(settled_us, known_us - self._settings.sweep_us, position.since_us)
@@ -265,9 +276,9 @@ class TableWatch:
 
     @property
     def _position(self) -> TablePosition:
-        if self.position is None:
+        if self._here is None:
             raise AssertionError("the first piece is the first position")
-        return self.position
+        return self._here
 
     @property
     def _times(self) -> TimeColumn:
