@@ -35,7 +35,7 @@ PARTS = [
     (belonging.Belonging, "leave"),
     (belonging.Belonging, "settle"),
     (belonging.Belonging, "is_overdue"),
-    (census.Census, "show"),
+    (census.OpenUses, "show"),
     (uses, "failure_kind"),
     (uses, "error_label"),
     (uses.Use, "__init__"),

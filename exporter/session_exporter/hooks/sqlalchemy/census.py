@@ -9,7 +9,7 @@ from session_exporter.reporter import Reporter
 _ATTEMPTS_MAX: Final = 3
 
 
-class Census:
+class OpenUses:
     """Shows the uses of Sessions that are open, the most there have been, and those that are open for too long.
 
     Args:

@@ -15,7 +15,7 @@ from session_exporter.ambient import Request, current
 from session_exporter.errors import SessionExporterError
 from session_exporter.hooks.sqlalchemy.actors import current_actor
 from session_exporter.hooks.sqlalchemy.belonging import GRACE_NS, OTHER_TASK, OUTLIVED, Crossing
-from session_exporter.hooks.sqlalchemy.census import Census
+from session_exporter.hooks.sqlalchemy.census import OpenUses
 from session_exporter.hooks.sqlalchemy.uses import Use
 from session_exporter.hooks.sqlalchemy.vigil import Vigil
 from session_exporter.reporter import Reporter
@@ -52,7 +52,7 @@ class Watch:
         self._young: Vigil[Use] = Vigil(self._lifetime_ns)
         self._outliving: Vigil[Use] = Vigil(GRACE_NS)
         self._leaked: set[Use] = set()
-        self._census = Census(reporter)
+        self._census = OpenUses(reporter)
         self._names = _new_names()
 
     def begin(self, session: Any) -> None:
