@@ -109,6 +109,41 @@ def test_a_window_without_traffic_says_that_it_cannot_tell(documents: Any) -> No
     assert report(documents.unknown()) == UNKNOWN
 
 
+def test_users_with_several_active_sessions_are_told_where_a_database_is_asked(documents: Any) -> None:
+    document = documents.healthy()
+    document["scopes"]["conversation"] |= {"duplicate_active_users": 0}
+    assert "\nDuplicate Active Users:  0\n" in report(document)
+    assert "session-exporter audit" not in report(document)
+    document["scopes"]["conversation"] |= {"duplicate_active_users": 3}
+    document |= {"healthy": False, "problems": ["conversation: 3 users have several active sessions"]}
+    text = report(document, source=("--url", "http://web-1:9897"))
+    assert "\nDuplicate Active Users:  3\n" in text
+    assert "\n  ⚠️  ALERT: conversation: 3 users have several active sessions\n" in text
+    look = "view-metrics incidents --kind duplicate_active_user --since 30d --url http://web-1:9897"
+    assert f"\n  {look}  # users with several active sessions\n" in text
+    assert "\n  session-exporter audit db --help" in text
+
+
+def test_a_user_with_several_active_sessions_reads_as_a_story() -> None:
+    creates = [{"session": "s:aa"}, {"at": "2026-11-20T17:58:03Z", "session": "s:bb"}]
+    incident = {
+        "id": "u-1",
+        "kind": "duplicate_active_user",
+        "at": "2026-11-20T18:00:00Z",
+        "scope": "chat",
+        "user": "u:3f9a",
+        "active_rows": 7,
+        "gap_ms": None,
+        "creates": creates,
+    }
+    assert stories({"incidents": [incident]}).splitlines() == [
+        "2026-11-20 18:00:00.000Z  duplicate_active_user  u-1",
+        "  scope chat  user u:3f9a  active sessions 7",
+        "  ?  session s:aa",
+        "  ?  session s:bb",
+    ]
+
+
 def test_without_emoji_the_report_is_pure_ascii(documents: Any) -> None:
     for document in (documents.healthy(), documents.unhealthy(), documents.unknown()):
         assert report(document, marks=ASCII).isascii()

@@ -149,7 +149,11 @@ class Create(msgspec.Struct, frozen=True):
 
 
 class ShownIncident(msgspec.Struct, frozen=True):
-    """The evidence of one duplicate (`cause`), loss (`reason`, `expected`, `actual`), violation or id (`id_kind`)."""
+    """The evidence of one incident; what its kind does not have is empty.
+
+    Of a duplicate there is a `cause`, of a loss `reason`, `expected` and `actual`, of a violation `violation`, of an id
+    `id_kind`, of a user with several active sessions `active_rows`.
+    """
 
     id: str
     kind: str
@@ -170,6 +174,7 @@ class ShownIncident(msgspec.Struct, frozen=True):
     id_kind: str | None = ""
     shape: str | None = ""
     declared: str | None = ""
+    active_rows: Count | None = None
     call_sites: list[str] = []
 
 

@@ -56,6 +56,7 @@ def _facts(incident: ShownIncident) -> str:
         "instead of": incident.declared,
         "scope": incident.scope,
         "user": incident.user,
+        "active sessions": str(incident.active_rows or ""),
         "gap": gap_text(incident.gap_ms),
     }
     return "  ".join(f"{name} {inert(value)}" for name, value in facts.items() if value)
