@@ -234,3 +234,17 @@ def test_rows_and_hooks_together_count_what_is_in_the_table(happened, restarts, 
         times.setdefault(user, []).append(at_2s / 2 + (open_2s / 2 if is_told else 0))
     pairs = [(a, b) for each in times.values() for a, b in zip(sorted(each), sorted(each)[1:], strict=False)]
     assert sum(totals.duplicates.values()) == sum(b - a < 10 for a, b in pairs)
+
+
+def test_rows_that_are_judged_long_after_their_time_say_who_told_of_them() -> None:
+    book = Watched()
+    book.found(NEW, 1, "s1", seen_s=31)
+    book.advance(31 + GRACE_S + 1)
+    book.found(NEW, 6, "s2", seen_s=50)
+    book.created(100, "s3", "bob", sites=("shop.py:1 buy",))
+    book.advance(104)
+    book.found(NEW, 95, "s4", "bob", seen_s=104)
+    book.advance(121)
+    book.found(NEW, 90, "s5", "bob", seen_s=121)
+    assert book.duplicates() == {"unobserved": 3}
+    assert any("shop.py:1 buy" in str(incident.detail) for incident in book.incidents)

@@ -148,10 +148,10 @@ def cause_of(first: Evidence | None, second: Evidence | None) -> str:
     forgotten some time after the window has passed. A create that comes later than that is late among several writers
     (one writer's events arrive in order), so such a pair counts as `cross_worker`.
     """
+    if any(each is not None and each.worker == WATCH for each in (first, second)):
+        return "unobserved"
     if first is None or second is None:
         return "cross_worker"
-    if WATCH in {first.worker, second.worker}:
-        return "unobserved"
     if first.request and first.request == second.request:
         return "same_request"
     if first.worker == second.worker:

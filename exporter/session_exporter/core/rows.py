@@ -40,6 +40,9 @@ USED: Final = "used"
 OVER: Final = "over"
 OLD: Final = "old"
 
+# For no longer than this are creates kept as they were told, in case a row turns up beside them.
+WAIT_MAX_US: Final = 600_000_000
+
 _KINDS: Final = {NEW: ROW_NEW, USED: ROW_USED, OVER: ROW_ENDED}
 _DATABASE: Final = Evidence(worker=WATCH)
 
@@ -79,6 +82,9 @@ def take_rows(ledger: "Ledger", scope: str, rows: Sequence[Row], *, since_us: in
     totals = judge.tally.totals
     totals.watched_since_us = totals.watched_since_us or max(since_us, totals.born_us)
     for row in rows:
+        if row.what == NEW:
+            waits_us = min(due_us - row.at_us, WAIT_MAX_US)
+            judge.timelines.rows_wait_us = max(judge.timelines.rows_wait_us, waits_us)
         report = _report(row, judge.number, ledger.names, due_us)
         for each in [report] if ledger.share is None else _shared(report, ledger.share):
             if row.what == OLD:

@@ -41,11 +41,13 @@ class Timelines:
 
     Attributes:
         with_evidence: Users whose newest anchor, at a time, has evidence; in the order in which it came.
+        rows_wait_us: How long after its time a create that only the database tells is judged.
         rotations: Who counts a create by a user as a rotation, of what its request had expected.
     """
 
     def __init__(self, people: Population, tally: Tally, continuity: Continuity, *, lateness_us: int) -> None:
         self.with_evidence: deque[tuple[int, Owner]] = deque()
+        self.rows_wait_us = 0
         self.rotations: RotationTally = lambda _user, _expected: tally
         self._people = people
         self._rules = people.rules
@@ -125,7 +127,7 @@ class Timelines:
 
     def keep_evidence(self, owner: Owner, at_us: int, watermark_us: int) -> None:
         """Keep the evidence of a restored owner's anchors, the last at `at_us`, for as long as it can be needed."""
-        if at_us < watermark_us - self._evidence_us:
+        if at_us < watermark_us - self._evidence_us - self.rows_wait_us:
             duplicates.forget_evidence(owner, inf, self._rules)
         else:
             self.with_evidence.append((at_us, owner))
@@ -136,7 +138,7 @@ class Timelines:
 
     def forget_evidence(self, watermark_us: int) -> None:
         """Drop the evidence of creates that no further create in time can meet any more."""
-        waiting, before_us = self.with_evidence, watermark_us - self._evidence_us
+        waiting, before_us = self.with_evidence, watermark_us - self._evidence_us - self.rows_wait_us
         while waiting and (waiting[0][0] < before_us or len(waiting) > EVIDENCE_MAX):
             at_us, owner = waiting.popleft()
             duplicates.forget_evidence(owner, before_us if at_us < before_us else inf, self._rules)
