@@ -14,19 +14,13 @@ import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import yaml
+from document_blocks import BLOCKS, DOCUMENTS, PROJECT, Block, shape
 
 from session_exporter.config import SCHEMA, parse
 
-PROJECT = Path(__file__).resolve().parent.parent
-DOCUMENTS = sorted([PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md"), *(PROJECT / "alerts").rglob("*.md")])
-BLOCK = re.compile(
-    r"(?:^<!-- not run: (?P<why>[^\n]+) -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
-)
-FILE_NAME = re.compile(r"# ([\w.-]+\.\w+)\n")
 # Of the sidecar, and of applications. They may be taken here, and tests run beside each other: others stand in.
 PORTS = ("9897", "8000")
 # Their output is compared with what they show.
@@ -36,25 +30,6 @@ DEADLINE_S = 90.0
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PROJECT / "exporter")}
 
 
-class Block(NamedTuple):
-    """A fenced block of a document; `why` is the reason not to run it."""
-
-    kind: str
-    text: str
-    why: str
-
-    @property
-    def file_name(self) -> str:
-        named = FILE_NAME.match(self.text)
-        return named.group(1) if named else ""
-
-
-def blocks_of(path: Path) -> list[Block]:
-    text = path.read_text(encoding="utf-8")
-    return [Block(found["kind"], found["text"], found["why"] or "") for found in BLOCK.finditer(text)]
-
-
-BLOCKS = {path.relative_to(PROJECT).as_posix(): blocks_of(path) for path in DOCUMENTS}
 TO_RUN = {name: [block for block in blocks if not block.why] for name, blocks in BLOCKS.items()}
 
 
@@ -158,12 +133,6 @@ def test_the_tutorial_finds_the_race_and_then_does_not(tmp_path, programs, free_
     sites = set(re.findall(r"at app\.py:\d+:\S+", document))
     assert set(re.findall(r"at app\.py:\d+:\S+", racy)) == sites
     assert re.search(r"^session_rapid_duplicate_creates_total\{.*same_request.*\} 2\.0$", racy, re.MULTILINE)
-
-
-def shape(line: str) -> str:
-    """A line of output without what differs from run to run."""
-    line = re.sub(r"(duplicates by cause: same_request).*", r"\1", line.replace(f"@{socket.gethostname()}", "@vm"))
-    return re.sub(r" +", " ", re.sub(r"[0-9a-f]*\d[0-9a-f]*", "N", line))
 
 
 @pytest.mark.e2e
