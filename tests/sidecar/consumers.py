@@ -83,6 +83,7 @@ class Consumer:
         """Let go of everything as the kernel does for a killed process: nothing is committed, nobody is told."""
         engine, self._engine = self._engine, None
         if engine is not None:
+            engine._watching.close()
             engine._intake.reader._server.close()
             engine._state.close()
 
