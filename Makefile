@@ -25,7 +25,7 @@ SUBJECTS := adk agents langchain django
 SQLALCHEMIES := 1.4 2.0 2.1
 PACKAGES := $(SUBJECTS:%=$(VENV)/subjects/%/.installed) $(SQLALCHEMIES:%=$(VENV)/sqlalchemy-%/.installed)
 
-.PHONY: help demo test test-fast test-sqlalchemy subjects coverage servers lint check format bench kills fleet fuzz clean
+.PHONY: help demo test test-fast test-sqlalchemy subjects coverage servers lint check format bench kills fleet watch fuzz clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -76,6 +76,9 @@ kills: $(VENV)/.installed-dev ## kill workers and sidecar at random, for long, a
 
 fleet: $(VENV)/.installed-dev ## kill forwarders, consumers and Redis at random, for long, and hold every total against the oracle
 	@$(BIN)/python tests/fleet/fleet_campaign.py $(ARGS)
+
+watch: $(VENV)/.installed-dev ## kill a sidecar and the database that it watches at random, for long, and compare every total with the table
+	@$(BIN)/python tests/watch_campaign/watch_kills.py $(ARGS)
 
 fuzz: $(VENV)/.installed-dev ## hold the ledger against its oracle over many more histories
 	@HYPOTHESIS_PROFILE=campaign $(PYTEST) -k oracle tests/core $(ARGS)
