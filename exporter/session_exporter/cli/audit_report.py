@@ -198,7 +198,7 @@ def _sql(sql: _Document | None) -> Iterable[str]:
         ("What would be ended, to look at first:", sql["look"]),
         ("Ends all but the newest active session of each user:", sql["clean_up"]),
         (
-            "Makes the database refuse a second one; if one came meanwhile, drop the index and begin again:",
+            "Refuses a second one; if it fails, one has come meanwhile: begin again.",
             sql["index"],
         ),
     )

@@ -74,16 +74,19 @@ def _audit(connection: Connection, subject: Subject, since_us: int | None) -> Ta
 def _active_state(connection: Connection, subject: Subject, counts: RowCounts, texts: RowTexts) -> ActiveState:
     if subject.mapping.rows != "sessions":
         return ActiveState()
-    guards = find_guards(connection, subject)
+    guards = find_guards(connection, subject) if subject.may_have_indexes else None
     if subject.active is None or subject.user is None or not subject.is_one:
         return ActiveState(guards=guards)
     active = read_actives(connection, subject, counts.active, texts=texts)
-    return ActiveState(active, guards, find_remedy(connection, subject, guards, is_crowded=active.users > 0))
+    remedy = find_remedy(connection, subject, guards or Guards(), is_crowded=active.users > 0)
+    return ActiveState(active, guards, remedy)
 
 
 def _gaps(subject: Subject) -> Iterable[str]:
     """What cannot be told of a table, and why."""
     mapping = subject.mapping
+    if not subject.may_have_indexes:
+        yield "It is a view: what has to be done is to be done in its tables."
     if not subject.is_one:
         yield f"Users may have many sessions of scope {mapping.scope}: duplicates are no fault here."
         return

@@ -60,6 +60,9 @@ def _indexes(connection: Connection, subject: Subject) -> Iterable[AuditedIndex]
             yield AuditedIndex(row.name, row.is_unique, row.is_valid, row.condition or "", row.terms)
     else:
         yield from _sqlite_indexes(connection, subject.table.name)
+        # One that is an integer has no index of its own.
+        keys = [column.name for column in subject.table.primary_key.columns]
+        yield AuditedIndex("of the primary key", is_unique=True, is_valid=True, condition="", terms=keys)
 
 
 def _sqlite_indexes(connection: Connection, table: str) -> Iterable[AuditedIndex]:

@@ -3,6 +3,7 @@
 import sqlite3
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -15,10 +16,13 @@ from session_exporter.audit.database.subject import Subject
 from session_exporter.core.scopes import ScopeRules
 from session_exporter.errors import TableUnusable
 from session_exporter.mappings import TableMapping
+from session_exporter.watch.catalog import TableShape, shape_of_table
 from session_exporter.watch.clock import EPOCH, MICROSECOND
 
 # Beyond is no time that anybody means: the year 2255.
 TIME_US_MAX: Final = 9_000_000_000_000_000
+NUMBERS: Final = (sa.Integer, sa.Numeric, sa.Float)
+_DATED: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+)?([+-][0-9:]+|Z)?$"
 # A function that every connection to a SQLite is given: what it has no type for becomes microseconds.
 _SQLITE_US: Final = "session_exporter_us"
 _TRUTHS: Final = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
@@ -30,12 +34,9 @@ def find_subject(connection: Connection, mapping: TableMapping, rules: ScopeRule
     Raises:
         TableUnusable: It is not there, or a column is missing.
     """
-    table = _reflected(connection, mapping.table)
-    named = [*mapping.id, mapping.user, *mapping.key, *mapping.active, mapping.created_at]
-    named += [mapping.updated_at, mapping.end_reason]
-    missing = [name for name in dict.fromkeys(named) if name and name not in table.c]
-    if missing:
-        raise TableUnusable(f"{mapping.table}: expected the columns {', '.join(missing)}; there are none")
+    shape = shape_of_table(connection, mapping.table)
+    mapping = _named(mapping, shape)
+    table = _reflected(connection, shape, mapping)
     dialect = connection.dialect.name
     if dialect == "sqlite":
         _teach(connection)
@@ -44,6 +45,8 @@ def find_subject(connection: Connection, mapping: TableMapping, rules: ScopeRule
         rules,
         table,
         dialect,
+        shape.may_have_indexes,
+        shape.is_concurrent,
         user=_user(table, mapping, dialect),
         created_us=_microseconds(table.c[mapping.created_at], dialect) if mapping.created_at else None,
         active=is_active(table, mapping),
@@ -66,7 +69,7 @@ def active_values(column: Any, texts: Iterable[str]) -> list[Any]:
         return values + sorted({_TRUTHS[text] for text in found if text in _TRUTHS})
     if isinstance(kind, sa.Integer):
         return values + [int(text) for text in found if text.lstrip("-").isdigit()]
-    if isinstance(kind, sa.DateTime | sa.Date | sa.Numeric):
+    if isinstance(kind, (sa.DateTime, sa.Date, sa.Numeric, sa.Float)):
         return values
     return values + [text for text in found if text != "null"]
 
@@ -84,14 +87,36 @@ def _is_among(column: Any, texts: Iterable[str]) -> Any:
     return terms[0] if len(terms) == 1 else sa.or_(*terms)
 
 
-def _reflected(connection: Connection, name: str) -> sa.Table:
-    schema, _, table = name.rpartition(".")
+def _named(mapping: TableMapping, shape: TableShape) -> TableMapping:
+    """The mapping with the names of columns as the table has them."""
+    names = {**{name.lower(): name for name in shape.columns}, **{name: name for name in shape.columns}}
+
+    def found(name: str) -> str:
+        if name and name not in names and name.lower() not in names:
+            raise TableUnusable(f"table {mapping.table}: there is no column {name}")
+        return names.get(name, names.get(name.lower(), ""))
+
+    return replace(
+        mapping,
+        id=tuple(map(found, mapping.id)),
+        user=found(mapping.user),
+        key=tuple(map(found, mapping.key)),
+        active={found(name): texts for name, texts in mapping.active.items()},
+        created_at=found(mapping.created_at),
+        updated_at=found(mapping.updated_at),
+        end_reason=found(mapping.end_reason),
+    )
+
+
+def _reflected(connection: Connection, shape: TableShape, mapping: TableMapping) -> sa.Table:
+    # Printed SQL names a schema where the mapping does.
+    schema = shape.schema if "." in mapping.table and shape.schema else None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", sa.exc.SAWarning)  # of types that it does not know, which do no harm
-            return sa.Table(table, sa.MetaData(), schema=schema or None, autoload_with=connection, resolve_fks=False)
+            return sa.Table(shape.name, sa.MetaData(), schema=schema, autoload_with=connection, resolve_fks=False)
     except NoSuchTableError:
-        raise TableUnusable(f"{name}: there is no such table") from None
+        raise TableUnusable(f"table {mapping.table}: there is none of this name that we may see") from None
 
 
 def _user(table: sa.Table, mapping: TableMapping, dialect: str) -> Any:
@@ -111,12 +136,13 @@ def _user(table: sa.Table, mapping: TableMapping, dialect: str) -> Any:
 def _microseconds(column: Any, dialect: str) -> Any:
     if dialect == "sqlite":
         return getattr(sa.func, _SQLITE_US)(column, type_=sa.BigInteger)
-    if isinstance(column.type, sa.Numeric | sa.Integer):
+    if isinstance(column.type, NUMBERS):
         # As everywhere: milliseconds, taken for seconds, are no time of ours.
         in_seconds = column.between(0, TIME_US_MAX // 1_000_000)
         return sa.case((in_seconds, sa.cast(sa.func.round(column * 1_000_000), sa.BigInteger)), else_=None)
     if not isinstance(column.type, sa.DateTime | sa.Date):
-        column = sa.cast(column, sa.DateTime(timezone=True))
+        text = sa.cast(column, sa.Text)
+        column = sa.case((text.regexp_match(_DATED), sa.cast(text, sa.DateTime(timezone=True))), else_=None)
     since_s = sa.func.date_part("epoch", column, type_=sa.Float)
     # `infinity` is no time.
     return sa.case((sa.func.isfinite(column), sa.cast(sa.func.round(since_s * 1_000_000), sa.BigInteger)), else_=None)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from session_exporter.audit.database.mapped import active_values
+from session_exporter.audit.database.mapped import NUMBERS, active_values
 from session_exporter.audit.database.results import Guards, Remedy
 from session_exporter.audit.database.subject import Subject
 
@@ -44,9 +44,9 @@ def find_remedy(connection: Connection, subject: Subject, guards: Guards, *, is_
         is_crowded: Whether users have more than one active row.
 
     Returns:
-        None when there is nothing to do.
+        None when there is nothing to do, or to be done elsewhere: it is a view.
     """
-    if guards.unique and not is_crowded:
+    if not subject.may_have_indexes or (guards.unique and not is_crowded):
         return None
     text = SqlText(subject, has_empty_users=_has_empty_users(connection, subject))
     notes: list[str] = []
@@ -57,6 +57,8 @@ def find_remedy(connection: Connection, subject: Subject, guards: Guards, *, is_
             notes.append(f"Put in, for {PLACEHOLDER}, what column {ending.column} says of a session that is over.")
         clean_up = text.clean_up([ending, *_remarks(subject, text, notes)])
     guard = "" if guards.unique else text.guard(guards.invalid)
+    if guard and text.is_postgresql and not subject.is_concurrent:
+        notes.append("The table is partitioned: what it is partitioned by has to be in the index.")
     return Remedy(text.look() if is_crowded else "", clean_up, guard, tuple(notes))
 
 
@@ -122,7 +124,7 @@ class SqlText:
         """The index that refuses a second active row."""
         schema = self._subject.table.schema
         name = self._index_name()
-        concurrently = " CONCURRENTLY" if self.is_postgresql else ""
+        concurrently = " CONCURRENTLY" if self._subject.is_concurrent else ""
         drop = f"DROP INDEX CONCURRENTLY {self._qualified(invalid, schema)};\n" if invalid else ""
         on, indexed = (self.table, self.name(name)) if self.is_postgresql else self._in_schema(name)
         terms = ", ".join([self._term(self._whose[0], self._subject.user), *self._key_terms()])
@@ -134,10 +136,10 @@ class SqlText:
         if self.is_postgresql:
             if isinstance(kind, sa.DateTime):
                 return "now()" if kind.timezone else "now() AT TIME ZONE 'UTC'"
-            if isinstance(kind, sa.Numeric | sa.Integer):
+            if isinstance(kind, NUMBERS):
                 return "extract(epoch FROM now())"
             return "CURRENT_DATE" if isinstance(kind, sa.Date) else None
-        if isinstance(kind, sa.Numeric | sa.Integer):
+        if isinstance(kind, NUMBERS):
             return "CAST(strftime('%s', 'now') AS INTEGER)"
         return "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'"
 

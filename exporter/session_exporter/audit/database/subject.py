@@ -22,6 +22,8 @@ class Subject:
         rules: Those of its scope.
         table: As reflected.
         dialect: `postgresql` or `sqlite`.
+        may_have_indexes: It is no view.
+        is_concurrent: Whether an index can be made while rows are written.
         user: Whose a row is; None when no column says so.
         keys: The columns of the key.
         ids: The columns of the session's id.
@@ -33,6 +35,8 @@ class Subject:
     rules: ScopeRules
     table: sa.Table
     dialect: str
+    may_have_indexes: bool
+    is_concurrent: bool
     user: Any
     created_us: Any
     active: Any
