@@ -16,6 +16,7 @@ from session_exporter.core.population import Known, mark_of
 from session_exporter.core.pseudonyms import Pseudonyms
 from session_exporter.core.records import (
     ATTRIBUTED,
+    BORN,
     CLAIMED,
     CREATED,
     ENDED,
@@ -25,6 +26,7 @@ from session_exporter.core.records import (
     ROW_USED,
     Evidence,
     Report,
+    Session,
 )
 from session_exporter.core.scopes import END_REASONS
 from session_exporter.core.shares import Share
@@ -152,8 +154,20 @@ def _shared(report: Report, share: Share) -> Iterator[Report]:
 def _remember(judge: "ScopeJudge", report: Report) -> None:
     """Keep for known what was there before anybody looked."""
     people = judge.people
-    if report.session not in people.sessions and not people.remembers(report.session):
+    session = people.sessions.get(report.session)
+    if session is not None:
+        _find_what_was_under_way(judge, session)
+    elif not people.remembers(report.session):
         whose = mark_of(report.user) if people.remembers_users else 0
         people.left_sessions[report.session] = Known(
             report.created_at_us, ended=False, born=True, user=whose, found=True
         )
+
+
+def _find_what_was_under_way(judge: "ScopeJudge", session: Session) -> None:
+    """A transaction that was open at the first look has made it, and its hook has told of it since."""
+    is_reported = session.flags & BORN and session.started_us >= judge.tally.totals.watched_since_us
+    if is_reported and not session.flags & FOUND:
+        judge.tally.found()
+        session.flags |= FOUND
+        judge.people.change(session)
