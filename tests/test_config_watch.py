@@ -185,7 +185,8 @@ def explained(tmp_path: Path, text: str) -> list[str]:
         (
             "table: t, created_at: born, user: who, rows: messages",
             (
-                "t: the first row of an id is a create of scope default, made at born; ends are not seen; "
+                "t: the first row of an id is a create of scope default, made at born; later ones are uses; "
+                "deletions are seen when ids are asked for in turn; "
                 "active rows are not counted: it has no active"
             ),
         ),

@@ -40,7 +40,7 @@ def read_sentence(table: TableMapping, rules: ScopeRules) -> str:
 
 def _changes(table: TableMapping) -> tuple[str, ...]:
     if table.rows == "messages":
-        return ("ends are not seen",)
+        return ("later ones are uses", "deletions are seen when ids are asked for in turn")
     ends = f"ends (by {' and '.join(table.active)})" if table.active else ""
     if table.updated_at:
         return (
