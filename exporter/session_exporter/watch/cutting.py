@@ -3,15 +3,7 @@
 import os
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection
-
-
-def driver_connection(connection: "Connection") -> Any:
-    """The driver's own connection, for `cut`."""
-    return connection.connection.dbapi_connection
+from typing import Any
 
 
 def cut(connection: Any) -> None:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from session_exporter.watch.address import database_url, shown_address
+from session_exporter.watch.cutting import cut
 from session_exporter.watch.faults import told
 
 # First the module that says what to install when SQLAlchemy is missing.
-from sqlalchemy import create_engine, text  # isort: skip
+from sqlalchemy import create_engine, event, text  # isort: skip
 from sqlalchemy.engine import URL, Connection  # isort: skip
 from sqlalchemy.exc import SQLAlchemyError  # isort: skip
 from sqlalchemy.pool import NullPool  # isort: skip
@@ -66,6 +67,9 @@ class Database:
         self._deadline_s = float("inf")
         self._engine = self._sqlite(url) if url.get_backend_name() == "sqlite" else _postgresql(url)
         self._connection: Connection | None = None
+        self._driver_connection: Any = None
+        # Before SQLAlchemy asks it anything.
+        event.listen(self._engine, "connect", self._note, insert=True)
 
     @contextmanager
     def reading(self, statement_timeout_s: float | None = None) -> Iterator[Connection]:
@@ -93,6 +97,10 @@ class Database:
         finally:
             self._deadline_s = float("inf")
 
+    def cut(self) -> None:
+        """Let whatever waits for the database fail at once; any thread may call."""
+        cut(self._driver_connection)
+
     def close(self) -> None:
         """Close the connection; the next use makes a new one."""
         connection, self._connection = self._connection, None
@@ -100,6 +108,9 @@ class Database:
             with suppress(SQLAlchemyError, OSError):  # it is of no use any more, whatever it says to that
                 connection.invalidate()
                 connection.close()
+
+    def _note(self, driver_connection: Any, _record: object) -> None:
+        self._driver_connection = driver_connection
 
     def _connected(self) -> Connection:
         if self._connection is None:

@@ -5,14 +5,13 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from session_exporter.core.scopes import ScopeRules
 from session_exporter.errors import DatabaseError
 from session_exporter.mappings import TableMapping
 from session_exporter.watch.address import database_url
 from session_exporter.watch.condition import Condition
-from session_exporter.watch.cutting import cut, driver_connection
 from session_exporter.watch.database import Database
 from session_exporter.watch.errands import Errand, errands_of
 from session_exporter.watch.findings import Findings, TablePosition, WatchFigures
@@ -82,7 +81,6 @@ class Watcher:
         self._connecting = Schedule(0.0, time.monotonic, jitter)
         self._begun_s: float | None = None
         self._is_connected = False
-        self._in_use: Any = None
         self._wake = threading.Event()
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name=f"watch {settings.name}", daemon=True)
@@ -109,7 +107,7 @@ class Watcher:
             return
         self._thread.join(_GENTLE_S)
         if self._thread.is_alive():
-            cut(self._in_use)
+            self._database.cut()
             self._thread.join(_STOP_S)
 
     def judged(self, until_us: int) -> None:
@@ -135,7 +133,7 @@ class Watcher:
         figures = self._condition.figures()
         if not self._is_overdue():
             return figures._replace(up=figures.up and self._thread.is_alive())
-        cut(self._in_use)
+        self._database.cut()
         return figures._replace(up=False)
 
     def _is_overdue(self) -> bool:
@@ -204,7 +202,7 @@ class Watcher:
     def _step(self, errand: Errand) -> Findings | None:
         self._is_connected, self._begun_s = False, time.monotonic()
         with self._database.reading() as connection:
-            self._is_connected, self._in_use = True, driver_connection(connection)
+            self._is_connected = True
             found = errand.step(connection, self._judged_us)
         self._begun_s = None
         return found
