@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+import auditing
 import calls
 import consume
 import creates
@@ -17,18 +18,21 @@ import forwarding
 import imports
 import population
 import streaming
+import watches
 import workers
 from figures import Figure, table
 
 import hooks
 
 GROUPS: Final[dict[str, Callable[..., Iterator[Figure]]]] = {
+    "auditing": auditing.measure,
     "calls": calls.measure,
     "creates": creates.measure,
     "detection": detection.measure,
     "consume": consume.measure,
     "forwarding": forwarding.measure,
     "streaming": streaming.measure,
+    "watching": watches.measure,
     "workers": workers.measure,
     "population": population.measure,
     "imports": imports.measure,

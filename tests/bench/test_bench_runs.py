@@ -11,8 +11,8 @@ pytest.importorskip("statsd", reason="the peers are missing; install them with: 
 BENCH = Path(__file__).parent
 # Rows of each group in the order printed; times are nobody's business here.
 ROWS = {"calls": 16, "creates": 3, "detection": 5, "consume": 5}
-ROWS |= {"forwarding": 9, "streaming": 12, "workers": 3, "population": 9, "imports": 3}
-ON_REDIS = {"forwarding", "streaming"}
+ROWS |= {"forwarding": 9, "streaming": 12, "watching": 8, "workers": 3, "population": 9, "imports": 3}
+SERVERS = {"forwarding": "redis-server", "streaming": "redis-server", "watching": "initdb"}
 # Of each version of SQLAlchemy that is there, and then of calls and requests.
 ROWS["hooks"] = 4 * (1 + (BENCH.parents[1] / ".venv/sqlalchemy-2.0").is_dir()) + 2
 
@@ -26,8 +26,8 @@ def run(*arguments):
 @pytest.mark.integration
 @pytest.mark.parametrize("group", ROWS)
 def test_every_row_of_a_group_is_printed_and_finite(group, require_server):
-    if group in ON_REDIS:
-        require_server("redis-server")
+    if group in SERVERS:
+        require_server(SERVERS[group])
     figures = json.loads(run("--json", "--only", group))
 
     assert len(figures) == ROWS[group]
