@@ -79,7 +79,7 @@ class Absence:
         )
 
     def _absent_arm(self, test: ast.expr) -> int | None:
-        """Which arm of a test is taken without a result: 0 for the body, 1 for the other; None when it does not tell."""
+        """Which arm of a test is taken without a result: 0 for the body, 1 for the other; None if it does not tell."""
         if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
             inner = self._absent_arm(test.operand)
             return None if inner is None else 1 - inner

@@ -15,7 +15,7 @@ from session_exporter.audit.code.flow import occurrences
 from session_exporter.audit.code.import_paths import ImportPaths
 from session_exporter.audit.code.kept_sessions import find_kept_sessions
 from session_exporter.audit.code.namesakes import Namesakes
-from session_exporter.audit.code.opening import DbSessions
+from session_exporter.audit.code.opening import SessionOpenings
 from session_exporter.audit.code.parsed import NotParsed, OwnedFunction, ParsedModule, parse_module
 from session_exporter.audit.code.rules import RULES
 from session_exporter.audit.code.shared_sessions import SharedSessions
@@ -25,6 +25,8 @@ from session_exporter.audit.code.uncalled import UncalledFunctions
 # Without such a word nothing in a file, or in the lines of a function, can be a finding of most rules.
 _SESSIONS: Final = (b"session", b"conversation", b"thread", b"chat", b"get_db", b"connections")
 _CLEARING: Final = (b"delete", b"truncate")
+_CREATING: Final = (b"create", b"insert", b".add", b"new_", b"start_", b"open_", b"make_", b".save", b"add_")
+_BY_USER: Final = (b"or_", b"ensure", b"active", b"current", b"latest", b"last", b"newest", b"open")
 
 
 @dataclass(slots=True)
@@ -92,7 +94,7 @@ class _Audit:
 
     def _local(self, module: ParsedModule) -> Iterator[Fault]:
         may_share = _has(module.lowered, _SESSIONS) and not module.is_test
-        sessions = DbSessions(module) if may_share else None
+        sessions = SessionOpenings(module) if may_share else None
         yield from self._shared.take(module, sessions)
         if module.is_test:
             return
@@ -117,15 +119,21 @@ class _Audit:
 
 def _in_function(module: ParsedModule, function: OwnedFunction, lines: list[bytes]) -> Iterator[Fault]:
     text = b"\n".join(lines[function.node.lineno - 1 : function.node.end_lineno])
-    clears, concerns = _has(text, _CLEARING), _has(text, _SESSIONS)
-    if not clears and not concerns:
+    clears = _has(text, _CLEARING) and _has(text, _CREATING)
+    concerns = _has(text, _SESSIONS)
+    creates = concerns and _has(text, _CREATING)
+    caches = concerns and function.is_async and b"] =" in text
+    by_user = concerns and _has(text, _BY_USER)
+    if not (clears or creates or caches or by_user):
         return
     found = occurrences(function.node)
     if clears:
         yield from find_clearing(module, function, found)
-    if concerns:
+    if creates:
         yield from find_creating(module, function, found)
+    if caches:
         yield from find_unlocked_caches(module, function, found)
+    if by_user:
         yield from find_lookups_by_user(module, function, found)
 
 

@@ -5,13 +5,15 @@ Between the question and the answer other tasks run: they find nothing as well.
 
 import ast
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from session_exporter.audit.code.faults import Fault
 from session_exporter.audit.code.flow import Occurrence
 from session_exporter.audit.code.guards import is_guarded
 from session_exporter.audit.code.naming import NOUNS, dotted, tail, words
 from session_exporter.audit.code.parsed import OwnedFunction, ParsedModule, assigned
+
+_KINDS: Final = frozenset({"cache", "map", "dict", "by", "store", "registry", "pool", "table"})
 
 
 class CacheUse(NamedTuple):
@@ -61,8 +63,15 @@ def _stores(found: list[Occurrence]) -> Iterator[CacheUse]:
 
 def _use(cache: ast.expr, key: ast.expr, at: Occurrence) -> Iterator[CacheUse]:
     name = dotted(cache)
-    if name and {word.removesuffix("s") for word in words(name.rpartition(".")[2])} & NOUNS:
+    if not isinstance(key, ast.Constant) and _holds_sessions(words(name.rpartition(".")[2])):
         yield CacheUse(name, ast.dump(key), at)
+
+
+def _holds_sessions(parts: tuple[str, ...]) -> bool:
+    """Whether a name means many: `sessions`, `session_cache`; a `thread` is one, and has fields of its own."""
+    if _KINDS.intersection(parts):
+        return any(part.removesuffix("s") in NOUNS for part in parts)
+    return any(part.endswith("s") and part[:-1] in NOUNS for part in parts)
 
 
 def _between(awaits: list[Occurrence], question: CacheUse, stored: CacheUse) -> bool:

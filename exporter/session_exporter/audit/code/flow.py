@@ -9,7 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-_INNER: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+# Functions inside are functions of their own.
+_WITHOUT_PARTS: Final = (
+    ast.Name, ast.Constant, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef,
+)  # fmt: skip
+_BRANCHING: Final = (ast.If, ast.IfExp, ast.Match, ast.Try)
+# They have no place of their own in the text.
+_NO_PARTS: Final = (ast.expr_context, ast.operator, ast.boolop, ast.unaryop, ast.cmpop)
 _LEAVING: Final = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 _NODES_MAX: Final = 50_000
 
@@ -62,8 +68,12 @@ def occurrences(function: ast.AST) -> list[Occurrence]:
     while stack and len(found) < _NODES_MAX:
         node, path = stack.pop()
         found.append(Occurrence(node, len(found), path))
-        if not isinstance(node, _INNER):
+        if isinstance(node, ast.Attribute):
+            stack.append((node.value, path))
+        elif isinstance(node, _BRANCHING):
             stack += reversed(list(_below(node, path)))
+        elif not isinstance(node, _WITHOUT_PARTS):
+            stack += [(child, path) for child in reversed(_parts(node))]
     return found
 
 
@@ -85,11 +95,15 @@ def _below(node: ast.AST, path: Path) -> Iterator[tuple[ast.AST, Path]]:
                 yield handler.type, path
             yield from _arm(node, number, handler.body, path)
         yield from ((each, path) for each in node.finalbody)
-    elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.NamedExpr):
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        yield from ((each, path) for each in (node.value, *targets) if each is not None)
-    else:
-        yield from ((child, path) for child in ast.iter_child_nodes(node))
+
+
+def _parts(node: ast.AST) -> list[ast.AST]:
+    """The parts of a node in the order of their evaluation: what is assigned comes before where it goes."""
+    parts = [child for child in ast.iter_child_nodes(node) if not isinstance(child, _NO_PARTS)]
+    if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.NamedExpr) and node.value is not None:
+        parts.remove(node.value)
+        parts.insert(0, node.value)
+    return parts
 
 
 def _arm(node: ast.AST, number: int, arm: ast.AST | list[ast.stmt], path: Path) -> Iterator[tuple[ast.AST, Path]]:

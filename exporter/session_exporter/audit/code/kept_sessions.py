@@ -8,13 +8,13 @@ from typing import Final
 from session_exporter.audit.code.classes import closes, is_managed, is_singleton
 from session_exporter.audit.code.faults import Fault
 from session_exporter.audit.code.naming import dotted
-from session_exporter.audit.code.opening import DbSessions
+from session_exporter.audit.code.opening import SessionOpenings
 from session_exporter.audit.code.parsed import OwnedFunction, ParsedModule, assigned
 
 _BEGINNING: Final = re.compile(r"setUp|asyncSetUp|setup_")
 
 
-def find_kept_sessions(module: ParsedModule, sessions: DbSessions) -> Iterator[Fault]:
+def find_kept_sessions(module: ParsedModule, sessions: SessionOpenings) -> Iterator[Fault]:
     """Find database sessions that classes keep, all but those of context managers and of tests."""
     for cls in module.classes:
         if not cls.name.startswith("Test") and not cls.name.endswith("TestCase"):
@@ -25,7 +25,7 @@ def find_kept_sessions(module: ParsedModule, sessions: DbSessions) -> Iterator[F
 
 
 def _on_the_class(
-    module: ParsedModule, sessions: DbSessions, cls: ast.ClassDef, methods: list[OwnedFunction]
+    module: ParsedModule, sessions: SessionOpenings, cls: ast.ClassDef, methods: list[OwnedFunction]
 ) -> Iterator[Fault]:
     places = [(statement, f"{cls.name}.") for statement in cls.body]
     places += [(statement, "") for method in methods for statement in method.assignments]
@@ -38,7 +38,7 @@ def _on_the_class(
 
 
 def _on_self(
-    module: ParsedModule, sessions: DbSessions, cls: ast.ClassDef, methods: list[OwnedFunction]
+    module: ParsedModule, sessions: SessionOpenings, cls: ast.ClassDef, methods: list[OwnedFunction]
 ) -> Iterator[Fault]:
     for statement in (statement for method in methods for statement in method.assignments if not _prepares(method)):
         value, targets = assigned(statement)

@@ -17,7 +17,7 @@ _FACTORY: Final = re.compile(r"_?(db_|async_)?session_?factory", re.IGNORECASE)
 _DEPENDENCIES: Final = frozenset({"get_db", "get_session", "get_db_session", "get_async_session"})
 
 
-class DbSessions:
+class SessionOpenings:
     """Tells what a module's expressions open; makers are known that the module itself makes."""
 
     def __init__(self, module: ParsedModule) -> None:
@@ -59,6 +59,8 @@ class DbSessions:
             return True
         if name in _NO_SESSION:
             return False
+        if call.args or (call.keywords and "maker" in name.lower()):
+            return False  # `session_maker(engine)` makes a maker
         return bool(_SESSION_LOCAL.fullmatch(name) or (self._with_sqlalchemy and _FACTORY.fullmatch(name)))
 
     def _made(self) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Final
 from session_exporter.audit.code.classes import is_singleton
 from session_exporter.audit.code.faults import Fault
 from session_exporter.audit.code.naming import dotted, noun_of, tail, words
-from session_exporter.audit.code.opening import DbSessions
+from session_exporter.audit.code.opening import SessionOpenings
 from session_exporter.audit.code.parsed import OwnedFunction, ParsedModule, assigned
 
 _CACHES: Final = frozenset({"cache", "lru_cache", "cached"})
@@ -28,7 +28,7 @@ class SharedSessions:
         self._waiting: list[tuple[str, str, Fault]] = []
         self._imported: set[tuple[str, str]] = set()
 
-    def take(self, module: ParsedModule, sessions: DbSessions | None) -> Iterator[Fault]:
+    def take(self, module: ParsedModule, sessions: SessionOpenings | None) -> Iterator[Fault]:
         """Look at a module; `sessions` is None when nothing in it can be a session.
 
         Returns:
@@ -57,7 +57,7 @@ class SharedSessions:
                 yield fault
 
 
-def _globals(module: ParsedModule, sessions: DbSessions) -> Iterator[tuple[str, Fault]]:
+def _globals(module: ParsedModule, sessions: SessionOpenings) -> Iterator[tuple[str, Fault]]:
     for statement in module.top:
         value, targets = assigned(statement)
         for target in targets:
@@ -71,7 +71,7 @@ def _globals(module: ParsedModule, sessions: DbSessions) -> Iterator[tuple[str, 
                 yield target.id, module.fault("SE104", statement, message)
 
 
-def _holds_session(sessions: DbSessions, value: ast.expr | None) -> bool:
+def _holds_session(sessions: SessionOpenings, value: ast.expr | None) -> bool:
     """Whether an object is made with a new session: `Repository(SessionLocal())`."""
     if not isinstance(value, ast.Call) or not tail(value.func)[:1].isupper():
         return False
@@ -101,7 +101,7 @@ def _bound(function: OwnedFunction) -> set[str]:
     }
 
 
-def _declared_global(module: ParsedModule, sessions: DbSessions, function: OwnedFunction) -> Iterator[Fault]:
+def _declared_global(module: ParsedModule, sessions: SessionOpenings, function: OwnedFunction) -> Iterator[Fault]:
     for statement in function.assignments if function.declared else ():
         value, targets = assigned(statement)
         for name in function.declared.intersection(map(dotted, targets)):
@@ -116,7 +116,7 @@ def _is_one_users(name: str) -> bool:
     return bool(noun_of(stem)) and not _CURRENT.isdisjoint(words(stem))
 
 
-def _cached(module: ParsedModule, sessions: DbSessions, function: OwnedFunction) -> Iterator[Fault]:
+def _cached(module: ParsedModule, sessions: SessionOpenings, function: OwnedFunction) -> Iterator[Fault]:
     decorators = [each.func if isinstance(each, ast.Call) else each for each in function.node.decorator_list]
     if not _CACHES.intersection(map(tail, decorators)):
         return
@@ -126,7 +126,7 @@ def _cached(module: ParsedModule, sessions: DbSessions, function: OwnedFunction)
             yield module.fault("SE104", statement, message)
 
 
-def _on_the_application(module: ParsedModule, sessions: DbSessions, function: OwnedFunction) -> Iterator[Fault]:
+def _on_the_application(module: ParsedModule, sessions: SessionOpenings, function: OwnedFunction) -> Iterator[Fault]:
     for statement in function.assignments:
         value, targets = assigned(statement)
         for name in filter(_APPLICATION.fullmatch, map(dotted, targets)):
@@ -134,7 +134,7 @@ def _on_the_application(module: ParsedModule, sessions: DbSessions, function: Ow
                 yield module.fault("SE104", statement, f"{name} is one database session for all requests")
 
 
-def _in_singletons(module: ParsedModule, sessions: DbSessions) -> Iterator[Fault]:
+def _in_singletons(module: ParsedModule, sessions: SessionOpenings) -> Iterator[Fault]:
     for cls in module.classes:
         for method in module.methods_of(cls) if is_singleton(module, cls) else ():
             given = {each.arg for each in method.node.args.args if sessions.annotated_by(each.annotation)}

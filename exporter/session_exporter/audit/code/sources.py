@@ -51,20 +51,21 @@ class SourceTree:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def read(self, paths: Sequence[Path]) -> Iterator[tuple[Path, str, bytes]]:
-        """Read the files below paths, each once: its path, its path below what was asked for, its bytes.
+        """Read the files below paths, each once: its path, its path from where its package is imported, its bytes.
 
         Symbolic links to folders are not followed, and nothing but regular files is opened.
         """
         deadline_s = time.monotonic() + self.limits.seconds
         seen: set[tuple[int, int]] = set()
         for root in paths:
+            package = _package_of(root)
             for path in self._below(root):
                 if self._is_over(deadline_s):
                     return
                 source = self._bytes_of(path, seen)
                 if source is not None:
                     self.files += 1
-                    yield path, _inside(path, root), source
+                    yield path, f"{package}{_inside(path, root)}", source
 
     def _is_over(self, deadline_s: float) -> bool:
         if self.files >= self.limits.files:
@@ -109,3 +110,13 @@ class SourceTree:
 
 def _inside(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path != root else path.name
+
+
+def _package_of(root: Path) -> str:
+    """The packages that a folder is in, itself among them: `app/db/` for a folder `db` in a package `app`."""
+    folder = root.resolve() if root.is_dir() else root.resolve().parent
+    names = []
+    while (folder / "__init__.py").exists() and folder.name:
+        names.append(f"{folder.name}/")
+        folder = folder.parent
+    return "".join(reversed(names))

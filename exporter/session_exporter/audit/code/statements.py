@@ -17,6 +17,10 @@ _ADDING: Final = frozenset({"add", "add_all", "bulk_save_objects", "save"})
 _INSERTING: Final = frozenset({"insert", "bulk_insert_mappings"})
 _CREATING: Final = frozenset({"create", "bulk_create", "acreate", "abulk_create", "insert_one"})
 _MANAGERS: Final = frozenset({"objects", "query"})
+_BY_SIZE: Final = (ast.Lt, ast.Gt, ast.LtE, ast.GtE)
+_LOOKUPS: Final = ("__lt", "__lte", "__gt", "__gte", "__in")
+_CHOOSING: Final = frozenset({"in_", "not_in", "notin_", "offset", "order_by", "limit", "exclude"})
+_CHOOSING_SQL: Final = re.compile(r"[<>]|\bIN\s*\(|\bLIMIT\b", re.IGNORECASE)
 
 
 class TableUse(NamedTuple):
@@ -27,22 +31,51 @@ class TableUse(NamedTuple):
 
 
 def deleted(found: Sequence[Occurrence]) -> Iterator[TableUse]:
-    """Deletions of rows, but not of those that are old: `expires_at < now` is housekeeping."""
+    """Deletions of rows, but not of chosen ones: `expires_at < now` is housekeeping."""
+    whole = _whole_chains(found)
     for each in found:
-        if not isinstance(each.node, ast.Call) or _compares(each.node):
-            continue
-        call = each.node
-        name = tail(call.func)
-        if (
-            name in {"delete", "adelete"}
-            and isinstance(call.func, ast.Attribute)
-            and (model := model_of(call.func.value))
-        ):
-            yield TableUse(model, each)
-        elif name == "delete" and len(call.args) == 1 and _is_model(call.args[0]):
-            yield TableUse(tail(call.args[0]), each)
-        elif table := _table_of(call, _DELETED):
-            yield TableUse(table, each)
+        if isinstance(each.node, ast.Call) and (table := _deleted_by(each.node)):
+            statement = whole.get(id(each.node), each)
+            at = _executed(statement, found)
+            if at is not None and not _chooses(statement.node):
+                yield TableUse(table, at)
+
+
+def _deleted_by(call: ast.Call) -> str:
+    name = tail(call.func)
+    if name in {"delete", "adelete"} and isinstance(call.func, ast.Attribute) and (model := model_of(call.func.value)):
+        return model
+    if name == "delete" and len(call.args) == 1 and _is_model(call.args[0]):
+        return tail(call.args[0])
+    return _table_of(call, _DELETED)
+
+
+def _whole_chains(found: Sequence[Occurrence]) -> dict[int, Occurrence]:
+    """Of each call that others are chained to, the last of them: `delete(Chat).where(...)` of `delete(Chat)`."""
+    whole: dict[int, Occurrence] = {}
+    for each in found:
+        node = each.node
+        while isinstance(node, ast.Call | ast.Attribute):
+            whole.setdefault(id(node), each)
+            node = node.func if isinstance(node, ast.Call) else node.value
+    return whole
+
+
+def _executed(statement: Occurrence, found: Sequence[Occurrence]) -> Occurrence | None:
+    """Where a statement is used that was given a name first."""
+    names = {
+        dotted(target)
+        for each in found
+        if isinstance(each.node, ast.Assign) and each.node.value is statement.node
+        for target in each.node.targets
+    }
+    if not names:
+        return statement
+    return next((each for each in found if each.order > statement.order and _loads(each.node, names)), None)
+
+
+def _loads(node: ast.AST, names: set[str]) -> bool:
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names
 
 
 def inserted(found: Sequence[Occurrence]) -> Iterator[TableUse]:
@@ -126,14 +159,15 @@ def _table_of(call: ast.Call, statement: re.Pattern[str]) -> str:
     return ""
 
 
-def _compares(call: ast.Call) -> bool:
+def _chooses(call: ast.Call) -> bool:
+    """Whether rows are chosen by their age, number, or from a list: this tidies up, and clears nothing."""
     for node in ast.walk(call):
-        if isinstance(node, ast.Compare) and any(
-            isinstance(each, ast.Lt | ast.Gt | ast.LtE | ast.GtE) for each in node.ops
-        ):
+        if isinstance(node, ast.Compare) and any(isinstance(each, _BY_SIZE) for each in node.ops):
             return True
-        if isinstance(node, ast.keyword) and node.arg and node.arg.endswith(("__lt", "__lte", "__gt", "__gte")):
+        if isinstance(node, ast.keyword) and node.arg and node.arg.endswith(_LOOKUPS):
             return True
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.search(r"[<>]", node.value):
+        if isinstance(node, ast.Attribute) and node.attr in _CHOOSING:
+            return True
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and _CHOOSING_SQL.search(node.value):
             return True
     return False
