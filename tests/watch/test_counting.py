@@ -5,6 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -47,11 +48,11 @@ class Chats:
             connection.execute(text(f"CREATE TABLE chats ({columns})"))
 
     def insert(self, *rows: dict[str, Any]) -> None:
+        """Insert rows, each with the columns that it names."""
         with self.engine.begin() as connection:
-            for row in rows:
-                names = ", ".join(row)
-                values = ", ".join(f":{name}" for name in row)
-                connection.execute(text(f"INSERT INTO chats ({names}) VALUES ({values})"), row)
+            for names, those in groupby(rows, key=tuple):
+                values = ", ".join(f":{name}" for name in names)
+                connection.execute(text(f"INSERT INTO chats ({', '.join(names)}) VALUES ({values})"), list(those))
 
     def count(self, rules: ScopeRules = ONE, mapping: TableMapping = MAPPING) -> Census:
         with self.engine.connect() as connection:
@@ -60,14 +61,16 @@ class Chats:
             return take_census(connection, table, rules, NOW_US)
 
 
+@pytest.fixture(scope="module")
+def postgresql(postgres: "Postgres") -> str:
+    """A database of its own, for all tests of this module."""
+    return postgres.url("psycopg2", postgres.database())
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
 def chats(request: pytest.FixtureRequest) -> Iterator[Chats]:
-    if request.param == "sqlite":
-        found = Chats("sqlite://")
-    else:
-        postgres: Postgres = request.getfixturevalue("postgres")
-        found = Chats(postgres.url("psycopg2", postgres.database()))
-    with closing(found):
+    url = "sqlite://" if request.param == "sqlite" else request.getfixturevalue("postgresql")
+    with closing(Chats(url)) as found:
         yield found
 
 
@@ -196,8 +199,8 @@ def test_users_inside_of_json_are_compared_here(chats: Chats, monkeypatch: Any, 
 
 
 @pytest.mark.integration
-def test_ids_are_those_that_hooks_tell(postgres: "Postgres") -> None:
-    with closing(Chats(postgres.url("psycopg2", postgres.database()))) as chats:
+def test_ids_are_those_that_hooks_tell(postgresql: str) -> None:
+    with closing(Chats(postgresql)) as chats:
         chats.make('id uuid, owner bigint, "Live" boolean, created_at timestamptz')
         first, second = (f"0000000{number}-0000-4000-8000-000000000000" for number in (1, 2))
         with chats.engine.begin() as connection:
@@ -215,8 +218,8 @@ def test_ids_are_those_that_hooks_tell(postgres: "Postgres") -> None:
 
 
 @pytest.mark.integration
-def test_types_of_their_own_count_as_well(postgres: "Postgres") -> None:
-    with closing(Chats(postgres.url("psycopg2", postgres.database()))) as chats:
+def test_types_of_their_own_count_as_well(postgresql: str) -> None:
+    with closing(Chats(postgresql)) as chats:
         with chats.engine.begin() as connection:
             connection.execute(text("CREATE TYPE state AS ENUM ('active', 'ended')"))
         chats.make("id int, owner uuid, device varchar(9), status state, created_at double precision")
