@@ -48,18 +48,19 @@ class Reader:
             to_us: The first time that is not in the span.
             backwards: The newest first.
         """
-        columns = (times.column, *self.table.ids)
+        table = self.table  # of which `times` is; it may be another one by the next page
+        columns = (times.column, *table.ids)
         order = [each.desc() if backwards else each for each in columns]
         span = (times.column >= times.bound(from_us), times.column < times.bound(to_us, is_end=True))
         conditions: tuple[Any, ...] = span
         while True:
-            statement = self.table.rows(*conditions, beside=(times.column.label("cursor_"),))
+            statement = table.rows(*conditions, beside=(times.column.label("cursor_"),))
             page = self.all(statement.order_by(*order).limit(self._page_rows))
             if page:
                 yield page
             if len(page) < self._page_rows:
                 return
-            last = (page[-1].cursor_, *self.table.id_key(page[-1]))
+            last = (page[-1].cursor_, *table.id_key(page[-1]))
             border = times.column <= last[0] if backwards else times.column >= last[0]
             beyond = tuple_(*columns) < last if backwards else tuple_(*columns) > last
             conditions = (*span, border, beyond)
