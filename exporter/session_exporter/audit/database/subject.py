@@ -65,14 +65,22 @@ class Subject:
             *(each.label(f"key{place}") for place, each in enumerate(self.keys)),
             *(each.label(f"id{place}") for place, each in enumerate(self.ids)),
         ]
-        there = sa.and_(self.has_user, self.created_us.is_not(None))
         if self.mapping.rows == "sessions":
-            return sa.select(*columns).where(there).subquery("entries")
+            return _dated(self._whole(sa.select(*columns)).subquery("whole"))
         # Of a session that is kept as messages, the first one has created it, whoever wrote the others.
-        first = sa.func.row_number().over(partition_by=self.ids, order_by=self.created_us).label("place")
-        placed = sa.select(*columns, first).where(self.created_us.is_not(None)).subquery("placed")
-        whole = [each for each in placed.c if each.name != "place"]
-        return sa.select(*whole).where(placed.c.place == 1, is_there(placed.c[USER])).subquery("entries")
+        order = [sa.case((self.created_us.is_(None), 1), else_=0), self.created_us]
+        first = sa.func.row_number().over(partition_by=self.ids, order_by=order).label("place")
+        placed = self._whole(sa.select(*columns, first)).subquery("placed")
+        return _dated(placed, placed.c.place == 1)
+
+    def _whole(self, rows: Any) -> Any:
+        """Rows whose times SQLite makes of texts once, and not again wherever they are used."""
+        return rows.limit(-1) if self.dialect == "sqlite" else rows
+
+
+def _dated(rows: Any, *conditions: Any) -> Any:
+    columns = [each for each in rows.c if each.name != "place"]
+    return sa.select(*columns).where(is_there(rows.c[USER]), rows.c[AT].is_not(None), *conditions).subquery("entries")
 
 
 def is_there(value: Any) -> Any:
