@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from session_exporter.callsites import call_sites
 from session_exporter.core.events import MISSED_BY_ID, MISSED_BY_USER, OTHER_USED
-from session_exporter.shortfalls import Moment, Shortfall, Teller
+from session_exporter.shortfalls import Occasion, Shortfall, Teller
 
 # What a request does with a session.
 MENTIONED: Final = 0  # it tells of the scope, and of no session that it has
@@ -55,14 +55,14 @@ class ScopeCourse:
         first_other: When one was used first.
     """
 
-    first_other: Moment | None = None
+    first_other: Occasion | None = None
     other = ""
     touched = found = remade = False
     missed = 0
 
     def __init__(self, teller: Teller) -> None:
         self.teller = teller
-        self.misses: dict[str, Moment] = {}
+        self.misses: dict[str, Occasion] = {}
 
     def keep(self, expected: str | None) -> None:
         """Forget what has nothing to do with the session that is expected; None: all that was missed, or used."""
@@ -295,8 +295,8 @@ class Course:
             self._blurred = True
 
 
-def _first(known: Moment | None, at_us: int, user: str, trace: bytes, sites: tuple[str, ...] | None) -> Moment:
+def _first(known: Occasion | None, at_us: int, user: str, trace: bytes, sites: tuple[str, ...] | None) -> Occasion:
     """The first of two moments, with the place of the second where nobody knew that of the first."""
     if known is None:
-        return Moment(at_us, user, trace, call_sites() if sites is None else sites)
+        return Occasion(at_us, user, trace, call_sites() if sites is None else sites)
     return known if known.sites or not sites else known._replace(sites=sites)

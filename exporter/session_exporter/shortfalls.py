@@ -13,7 +13,7 @@ class Teller(Protocol):
         """Report to which thread and run a request belongs."""
 
 
-class Moment(NamedTuple):
+class Occasion(NamedTuple):
     """When something happened to a request first.
 
     Attributes:
@@ -44,6 +44,6 @@ class Shortfall(NamedTuple):
     teller: Teller
     scope: str
     missed: int
-    first: Moment
+    first: Occasion
     actual: str
     shared: bool

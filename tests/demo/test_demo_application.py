@@ -20,7 +20,7 @@ from session_exporter.demo.application import Chat, Message
 from session_exporter.demo.children import WORKERS, Home, running, workers
 from session_exporter.demo.findings import Truth, read_truth
 from session_exporter.demo.sessions import Outage, ProgressServiceError, RacySessions, RepairedSessions, UserSessions
-from session_exporter.demo.store import CONVERSATION, PROGRESS_UPDATE, Database
+from session_exporter.demo.store import CONVERSATION, PROGRESS_UPDATE, ChatDatabase
 from session_exporter.demo.traffic import Plan, TrafficCounts, drive
 from session_exporter.errors import PeerError
 from session_exporter.tracker import SessionTracker
@@ -121,7 +121,7 @@ class TestSessionServices:
     def test_concurrent_callers_of_the_racy_service_get_different_sessions(
         self, tmp_path: Path, tracker: SessionTracker
     ) -> None:
-        with closing(Database(tmp_path / "chat.sqlite", one_active_session=False)) as database:
+        with closing(ChatDatabase(tmp_path / "chat.sqlite", one_active_session=False)) as database:
             sessions = RacySessions(database, tracker, Outage())
             got = asyncio.run(_three_at_once(sessions.get_or_create_session))
         assert len({session.conversation for session in got}) == 3
@@ -129,7 +129,7 @@ class TestSessionServices:
     def test_concurrent_callers_of_the_repaired_service_share_one_session(
         self, tmp_path: Path, tracker: SessionTracker
     ) -> None:
-        with closing(Database(tmp_path / "chat.sqlite", one_active_session=True)) as database:
+        with closing(ChatDatabase(tmp_path / "chat.sqlite", one_active_session=True)) as database:
             sessions = RepairedSessions(database, tracker, Outage())
             got = asyncio.run(_three_at_once(sessions.get_or_create_session))
         assert len(set(got)) == 1
@@ -137,7 +137,7 @@ class TestSessionServices:
     def test_the_repaired_service_creates_nothing_when_it_fails_halfway(
         self, tmp_path: Path, tracker: SessionTracker
     ) -> None:
-        with closing(Database(tmp_path / "chat.sqlite", one_active_session=True)) as database:
+        with closing(ChatDatabase(tmp_path / "chat.sqlite", one_active_session=True)) as database:
             sessions = RepairedSessions(database, tracker, Outage())
             with pytest.raises(ProgressServiceError, match="user-8"):
                 asyncio.run(sessions.get_or_create_session("user-8"))
@@ -147,7 +147,7 @@ class TestSessionServices:
         assert session.project is None
 
     def test_a_session_that_was_ended_is_followed_by_a_new_one(self, tmp_path: Path, tracker: SessionTracker) -> None:
-        with closing(Database(tmp_path / "chat.sqlite", one_active_session=True)) as database:
+        with closing(ChatDatabase(tmp_path / "chat.sqlite", one_active_session=True)) as database:
             sessions = RepairedSessions(database, tracker, Outage())
             first = asyncio.run(sessions.get_or_create_session("ada"))
             sessions.end(first)
@@ -158,7 +158,7 @@ class TestSessionServices:
         async def talk(chat: Chat) -> list[str]:
             return [(await chat.answer(Message("ada", text))).kind for text in ("hello", "2", "what is next?", "bye")]
 
-        with closing(Database(tmp_path / "chat.sqlite", one_active_session=True)) as database:
+        with closing(ChatDatabase(tmp_path / "chat.sqlite", one_active_session=True)) as database:
             chat = Chat(RepairedSessions(database, tracker, Outage()), database, tracker, fetch_once=True)
             assert asyncio.run(talk(chat)) == ["greeting", "tasks", "tasks", "farewell"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from session_exporter.demo.findings import Claims, Counts, Truth, read_claims, read_truth
 from session_exporter.demo.report import STAGES, Outcome, broken_promises, clearest, findings
-from session_exporter.demo.store import CONVERSATION, PROGRESS_UPDATE, Database
+from session_exporter.demo.store import CONVERSATION, PROGRESS_UPDATE, ChatDatabase
 from session_exporter.demo.traffic import Plan, TrafficCounts
 
 INCIDENT = "incident\n" + "\n".join(f"  at {stage}" for stage in STAGES)
@@ -128,7 +128,7 @@ session_reuse_ratio{scope="conversation"} NaN
 
 def test_rows_less_than_the_window_after_another_of_their_user_are_duplicates(tmp_path: Path) -> None:
     path = tmp_path / "chat.sqlite"
-    Database(path, one_active_session=False).close()
+    ChatDatabase(path, one_active_session=False).close()
     rows = [
         ("a", "ada", "00.0"),
         ("b", "ada", "09.9"),

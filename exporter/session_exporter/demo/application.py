@@ -15,7 +15,7 @@ from typing import Final, Literal
 from aiohttp import web
 
 from session_exporter.demo.sessions import ProgressServiceError, SessionService, UserSessions
-from session_exporter.demo.store import CONVERSATION, Database
+from session_exporter.demo.store import CONVERSATION, ChatDatabase
 from session_exporter.tracker import SessionTracker
 
 TASKS: Final = {
@@ -58,7 +58,7 @@ class Reply:
 class ChatPipeline:
     """Keeps the conversation's history."""
 
-    def __init__(self, sessions: SessionService, database: Database) -> None:
+    def __init__(self, sessions: SessionService, database: ChatDatabase) -> None:
         self._sessions = sessions
         self._database = database
 
@@ -71,7 +71,7 @@ class ChatPipeline:
 class MessageHandler:
     """Understands what the user wants."""
 
-    def __init__(self, sessions: SessionService, database: Database) -> None:
+    def __init__(self, sessions: SessionService, database: ChatDatabase) -> None:
         self._sessions = sessions
         self._database = database
 
@@ -86,7 +86,7 @@ class MessageHandler:
 class TaskAction:
     """Does what the user wants: shows the tasks of their project."""
 
-    def __init__(self, sessions: SessionService, database: Database, tracker: SessionTracker) -> None:
+    def __init__(self, sessions: SessionService, database: ChatDatabase, tracker: SessionTracker) -> None:
         self._sessions = sessions
         self._database = database
         self._tracker = tracker
@@ -120,7 +120,7 @@ class Chat:
     """
 
     def __init__(
-        self, sessions: SessionService, database: Database, tracker: SessionTracker, *, fetch_once: bool
+        self, sessions: SessionService, database: ChatDatabase, tracker: SessionTracker, *, fetch_once: bool
     ) -> None:
         self._sessions = sessions
         self._tracker = tracker

@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from session_exporter.demo.store import CONVERSATION, PROGRESS_UPDATE, Database, StoredSession
+from session_exporter.demo.store import CONVERSATION, PROGRESS_UPDATE, ChatDatabase, StoredSession
 from session_exporter.tracker import SessionTracker
 
 # SQLite answers in microseconds; the database of a real deployment is a network away.
@@ -67,7 +67,7 @@ class SessionService(Protocol):
 class _TrackedSessions:
     """What both implementations share: looking up, and ending."""
 
-    def __init__(self, database: Database, tracker: SessionTracker, outage: Outage) -> None:
+    def __init__(self, database: ChatDatabase, tracker: SessionTracker, outage: Outage) -> None:
         self._database = database
         self._tracker = tracker
         self._outage = outage

@@ -63,7 +63,7 @@ class StoredSession:
     project: str | None = None
 
 
-class Database:
+class ChatDatabase:
     """One worker's connection. Every statement commits by itself, outside of `transaction()`.
 
     Args:

@@ -16,14 +16,14 @@ from aiohttp import web
 
 from session_exporter.demo.application import Chat, web_application
 from session_exporter.demo.sessions import Outage, RacySessions, RepairedSessions
-from session_exporter.demo.store import Database
+from session_exporter.demo.store import ChatDatabase
 from session_exporter.tracker import SessionTracker
 
 HOST: Final = "127.0.0.1"
 SHUTDOWN_S: Final = 1.0
 
 
-def build(database: Database, *, fixed: bool) -> web.Application:
+def build(database: ChatDatabase, *, fixed: bool) -> web.Application:
     """Wire the application: this is where its one tracker is made."""
     tracker = SessionTracker()
     implementation = RepairedSessions if fixed else RacySessions
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--fixed", action="store_true")
     arguments = parser.parse_args()
-    database = Database(arguments.database, one_active_session=arguments.fixed)
+    database = ChatDatabase(arguments.database, one_active_session=arguments.fixed)
     try:
         asyncio.run(serve(build(database, fixed=arguments.fixed), arguments.port))
     finally:

@@ -39,7 +39,7 @@ class Piece(Protocol):
         """Events of kinds that this version does not know."""
 
 
-class Reader(Protocol):
+class EventReader(Protocol):
     """What is read from; none of it raises because there is nothing to be had now."""
 
     def mark(self) -> Any:
@@ -77,7 +77,7 @@ class Intake(Protocol):
         """Whether `now_us` is the clock by which events are timed; until it is, nothing is judged."""
 
     @property
-    def reader(self) -> Reader:
+    def reader(self) -> EventReader:
         """What was opened last."""
 
     @property
