@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -121,6 +122,25 @@ def test_a_connection_that_is_cut_is_made_again(table: Table, sidecar: WatchedSi
         table.server.terminate_backends(table.database)
     assert sidecar.until_created(3).creates == 3
     sidecar.until_up()
+
+
+def test_what_was_read_before_the_connection_was_lost_is_not_lost(
+    table: Table, sidecar: WatchedSidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking = sidecar.engine._watching._now.watchers["main"]._errands[0]
+    step, lost = looking.step, list[str]()
+
+    def step_and_be_cut(connection: Any, judged_us: int) -> Any:
+        found = step(connection, judged_us)
+        if found is not None and found.rows:
+            lost.extend(row.session for row in found.rows)
+            table.server.terminate_backends(table.database)
+        return found
+
+    monkeypatch.setattr(looking, "step", step_and_be_cut)
+    table.insert("s1", "s2")
+    chat = sidecar.until_created(2)
+    assert (chat.creates, chat.found, set(lost)) == (2, 2, {"s1", "s2"})
 
 
 @pytest.mark.slow

@@ -80,6 +80,7 @@ class Watcher:
         # The connection as a whole: after it failed nothing else is tried for a while.
         self._connecting = Schedule(0.0, time.monotonic, jitter)
         self._begun_s: float | None = None
+        self._was_overdue = False
         self._is_connected = False
         self._wake = threading.Event()
         self._is_stopping = False
@@ -183,38 +184,45 @@ class Watcher:
     def _do(self, errand: Errand) -> None:
         """Do all there is to do for this time, a piece at a time."""
         errand.schedule.begin()
-        while not self._is_stopping:
-            try:
-                found = self._step(errand)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next look may succeed, and others must go on
-                self._fail(errand, error)
-                return
-            self._connecting.succeed()
-            if found is None:
-                break
-            if not self._outbox.put(found, self._generation):
-                return
-            self._condition.rows += len(found.rows)
+        try:
+            while self._step(errand):
+                self._connecting.succeed()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next look may succeed, and others must go on
+            self._fail(errand, error)
+            return
+        if self._is_stopping or self._outbox.generation != self._generation:
+            return
+        self._connecting.succeed()
         errand.schedule.succeed()
         self._condition.clock_skew_s = errand.clock_skew_us / 1e6
         self._condition.succeed(errand.table, errand.name)
 
-    def _step(self, errand: Errand) -> Findings | None:
+    def _step(self, errand: Errand) -> bool:
+        """Do a part of it; whether there is more."""
+        found = None
         self._is_connected, self._begun_s = False, time.monotonic()
-        with self._database.reading() as connection:
-            self._is_connected = True
-            found = errand.step(connection, self._judged_us)
-        self._begun_s = None
-        return found
+        try:
+            with self._database.reading() as connection:
+                self._is_connected = True
+                found = errand.step(connection, self._judged_us)
+        finally:
+            self._was_overdue, self._begun_s = self._is_overdue(), None
+            # What was read was there, also when the connection is lost before the transaction is over.
+            is_taken = found is not None and self._hand_over(found)
+        return is_taken and not self._is_stopping
+
+    def _hand_over(self, found: Findings) -> bool:
+        is_taken = self._outbox.put(found, self._generation)
+        self._condition.rows += len(found.rows) if is_taken else 0
+        return is_taken
 
     def _fail(self, errand: Errand, error: Exception) -> None:
         if self._is_stopping:
             return
         reason = error.reason if isinstance(error, DatabaseError) else "other"
         is_table = self._is_connected and reason != "connection"
-        if self._is_overdue():
+        if self._was_overdue:
             reason = "timeout"
-        self._begun_s = None
         if is_table:
             self._condition.answer()
             errand.schedule.fail()
