@@ -159,9 +159,9 @@ def _table_of(call: ast.Call, statement: re.Pattern[str]) -> str:
     return ""
 
 
-def _chooses(call: ast.Call) -> bool:
+def _chooses(statement: ast.AST) -> bool:
     """Whether rows are chosen by their age, number, or from a list: this tidies up, and clears nothing."""
-    for node in ast.walk(call):
+    for node in ast.walk(statement):
         if isinstance(node, ast.Compare) and any(isinstance(each, _BY_SIZE) for each in node.ops):
             return True
         if isinstance(node, ast.keyword) and node.arg and node.arg.endswith(_LOOKUPS):
