@@ -21,11 +21,16 @@ class UncalledFunctions:
     """Collects the tracking functions of all modules, and every other mention of their names."""
 
     def __init__(self) -> None:
-        self._defined: dict[str, list[Fault]] = {}
+        # Of each function's name: the class whose method it is, if any, and what to report.
+        self._defined: dict[str, list[tuple[str, Fault]]] = {}
+        self._imported: set[str] = set()
         self._mentioned: set[str] = set()
 
     def take(self, module: ParsedModule) -> None:
         """Look at a module."""
+        names = {each.name for each in module.imports}
+        # What `__init__.py` imports is offered to those who install the package.
+        (self._mentioned if module.inside.endswith("__init__.py") else self._imported).update(names)
         if not any(_tells(name.decode()) for name in set(_NAMED.findall(module.source))):
             return
         for function in module.functions:
@@ -36,7 +41,8 @@ class UncalledFunctions:
                 self._mentioned.add(name)
             else:
                 fault = module.fault("SE108", function.node, f"{name}() is never called")
-                self._defined.setdefault(name, []).append(fault)
+                owner = function.owner.name if function.owner is not None else ""
+                self._defined.setdefault(name, []).append((owner, fault))
         self._mentioned.update(_mentions(module.tree))
 
     def take_unparsed(self, source: bytes) -> None:
@@ -44,10 +50,13 @@ class UncalledFunctions:
         self._mentioned.update(name.decode() for name in _NAMED.findall(source))
 
     def faults(self) -> Iterator[Fault]:
-        """Return the functions that were defined and never mentioned."""
-        for name, faults in self._defined.items():
+        """Return the functions that were defined and never mentioned.
+
+        Methods only of classes that some module works with: others are a library's, made for those who install it.
+        """
+        for name, defined in self._defined.items():
             if name not in self._mentioned:
-                yield from faults
+                yield from (fault for owner, fault in defined if not owner or owner in self._imported)
 
 
 def _tells(name: str) -> bool:
