@@ -9,7 +9,8 @@ from session_exporter.watch.tables import SessionTable
 from session_exporter.watch.telling import over_row
 
 LIVE_MAX: Final = 100_000
-CHECKED_AT_ONCE: Final = 1000
+# Some 40 µs each.
+CHECKED_AT_ONCE: Final = 200
 
 
 class LiveIds:

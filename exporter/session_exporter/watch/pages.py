@@ -35,7 +35,7 @@ class Reader:
 
     def all(self, statement: Any) -> list[Any]:
         """Execute a statement and fetch all rows."""
-        return list(self.connection.execute(statement))
+        return list(self.connection.execute(statement).all())
 
     def pages(self, times: TimeColumn, from_us: int, to_us: int, *, backwards: bool = False) -> Iterator[list[Any]]:
         """The rows of a span, by pages.

@@ -294,6 +294,7 @@ class TableWatch:
             return
         self._reader.table = SessionTable(self._mapping, connection)
         self._shape_until_us = now.now_us + _SHAPE_US
+        _ = self._times
         for name in (self._mapping.created_at, self._mapping.updated_at, self._mapping.id[0]):
             if name and not self._reader.table.has_index_on(name):
                 self._warn(self._reader.table.index_advice(name))
