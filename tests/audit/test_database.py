@@ -122,6 +122,14 @@ def test_ids_have_the_texts_that_hooks_give_them(told) -> None:
     assert pair.first.id == "00000000-0000-0000-0000-000000000001"
 
 
+def test_columns_need_no_type(told) -> None:
+    table = "CREATE TABLE chats (id, user_id, status, at);"
+    mapping = TableMapping("chats", user="user_id", created_at="at", active=ACTIVE)
+    found = told(table + TWICE.format(*TIMES), mapping)
+    assert (found.history.duplicates, found.active.surplus) == (2, 2)
+    assert "WHERE status = 'active'" in found.remedy.guard
+
+
 def test_names_are_found_in_any_case(told) -> None:
     found = told(PLAIN + TWICE.format(*TIMES), TableMapping("Chats", id=("ID",), user="USER_ID", created_at="At"))
     assert found.history.duplicates == 2
@@ -163,9 +171,9 @@ def test_an_audit_writes_nothing(tmp_path) -> None:
 def test_times_and_users_of_postgresqls_own_types_are_understood(postgres) -> None:
     name = postgres.database()
     postgres.psql(
-        "CREATE TYPE state AS ENUM ('active', 'over');"
+        "CREATE DOMAIN condition AS text CHECK (VALUE <> ''); CREATE TYPE state AS ENUM ('active', 'over');"
         "CREATE TABLE chats (id uuid PRIMARY KEY, who jsonb, state state, naive timestamp, aware timestamptz, "
-        "seconds double precision, whole bigint, said text);"
+        "seconds double precision, whole bigint, said text, condition condition DEFAULT 'on');"
         "INSERT INTO chats SELECT gen_random_uuid(), '{\"user\": {\"id\": 7}}', 'active', at, at AT TIME ZONE 'UTC', "
         "extract(epoch FROM at), extract(epoch FROM at), at::text FROM (VALUES (timestamp '2026-11-20 10:00:00'), "
         "('2026-11-20 10:00:00.116'), ('infinity'), (NULL)) AS t (at) WHERE at IS NULL OR at < 'infinity';"
@@ -174,7 +182,7 @@ def test_times_and_users_of_postgresqls_own_types_are_understood(postgres) -> No
         name,
     )
     database = Database(database_url(postgres.dsn(name), None, {}, "url"))
-    active = {"state": value_texts(["active", "ACTIVE"])}
+    active = {"state": value_texts(["active", "ACTIVE"]), "condition": value_texts(["on"])}
     for column, gap_us in {"naive": 116_000, "aware": 116_000, "seconds": 116_000, "whole": 0, "said": 116_000}.items():
         mapping = TableMapping("chats", user="who", user_path="user.id", created_at=column, active=active)
         (found,) = audit_tables(database, [(mapping, ScopeRules())])

@@ -205,7 +205,7 @@ def test_a_wrong_url_is_an_error_that_does_not_show_it(where) -> None:
 
 @pytest.mark.integration
 def test_a_database_that_refuses_or_is_not_there_is_named_without_its_password(postgres) -> None:
-    refused = postgres.url("psycopg", postgres.database(), user="locked:wrong-secret")
+    refused = postgres.dsn(postgres.database(), user="locked:wrong-secret")
     gone = "postgresql://me:wrong-secret@127.0.0.1:1/app"
     for where in (refused, gone):
         done = audit("--url", where, *DESCRIBED)
@@ -221,10 +221,10 @@ def test_who_may_only_read_may_audit(postgres) -> None:
     postgres.psql("INSERT INTO chats SELECT n, 'ann', 'active', now() FROM generate_series(1, 3) AS n", name)
     role = f"reader_{os.getpid()}_{name[-6:]}"
     postgres.psql(f"CREATE ROLE {role} LOGIN; GRANT SELECT ON chats TO {role}", name)
-    code, told = document("--url", postgres.url("psycopg", name, user=role), *DESCRIBED)
+    code, told = document("--url", postgres.dsn(name, user=role), *DESCRIBED)
     assert (code, told["tables"][0]["active"]["surplus_rows"]) == (1, 2)
     postgres.psql(f"REVOKE SELECT ON chats FROM {role}", name)
-    done = audit("--url", postgres.url("psycopg", name, user=role), *DESCRIBED)
+    done = audit("--url", postgres.dsn(name, user=role), *DESCRIBED)
     assert done.exit_code == 2
     assert "permission denied" in done.output
 

@@ -28,6 +28,8 @@ def audit_text(document: _Document, marks: Marks = EMOJI) -> str:
     head.append(f"{'Audited:':<24} {_moment(document['at'])}")
     if document["since"]:
         head.append(f"{'History since:':<24} {_moment(document['since'])}")
+    if document["ids"] != "plain":
+        head.append(f"{'Ids:':<24} pseudonyms; --show-ids shows them as they are")
     blocks = ["\n".join(head), *(block for table in document["tables"] for block in _table(table, marks))]
     return "\n\n".join(blocks)
 

@@ -45,6 +45,7 @@ class AuditWriter:
             "database": address,
             "at": time_text(at_us),
             "since": time_text(since_us),
+            "ids": "plain" if self.names.show_ids else "pseudonyms",
             "found": any(table.is_found for table in tables),
             "complete": not any(table.problem for table in tables),
             "tables": [self._table(table) for table in tables],

@@ -76,6 +76,8 @@ def active_values(column: Any, texts: Iterable[str]) -> list[Any]:
 
 def _is_among(column: Any, texts: Iterable[str]) -> Any:
     values = active_values(column, texts)
+    if isinstance(column.type, sa.types.NullType):  # of an extension: all that is known of it is that it has a text
+        column = sa.cast(column, sa.Text)
     whole = [value for value in values if value is not None]
     terms = [column.is_(None)] if None in values else []
     if len(whole) == 1:
@@ -114,9 +116,19 @@ def _reflected(connection: Connection, shape: TableShape, mapping: TableMapping)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", sa.exc.SAWarning)  # of types that it does not know, which do no harm
-            return sa.Table(shape.name, sa.MetaData(), schema=schema, autoload_with=connection, resolve_fks=False)
+            table = sa.Table(shape.name, sa.MetaData(), schema=schema, autoload_with=connection, resolve_fks=False)
     except NoSuchTableError:
         raise TableUnusable(f"table {mapping.table}: there is none of this name that we may see") from None
+    for column in table.columns:
+        column.type = _plain_type(column.type, connection.dialect.name)
+    return table
+
+
+def _plain_type(kind: Any, dialect: str) -> Any:
+    """A domain's own type; and what a column of SQLite that declares none is compared with."""
+    if isinstance(kind, sa.types.NullType):
+        return sa.Text() if dialect == "sqlite" else kind
+    return getattr(kind, "data_type", kind)
 
 
 def _user(table: sa.Table, mapping: TableMapping, dialect: str) -> Any:
