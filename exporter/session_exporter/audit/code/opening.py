@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from session_exporter.audit.code.naming import dotted, tail
-from session_exporter.audit.code.parsed import ParsedModule, assigned
+from session_exporter.audit.code.parsed import OwnedFunction, ParsedModule, assigned
 
 _CLASSES: Final = re.compile(r"(sqlalchemy|sqlmodel)\.(?:\w+\.)*(Session|AsyncSession)")
 _MAKERS: Final = re.compile(r"sqlalchemy\.(?:\w+\.)*(sessionmaker|async_sessionmaker)")
@@ -14,6 +14,8 @@ _MAKERS: Final = re.compile(r"sqlalchemy\.(?:\w+\.)*(sessionmaker|async_sessionm
 _SESSION_LOCAL: Final = re.compile(r"_?(async_?)?session_?(local|maker)(_?async)?", re.IGNORECASE)
 _NO_SESSION: Final = frozenset({"sessionmaker", "async_sessionmaker", "SessionMaker"})
 _FACTORY: Final = re.compile(r"_?(db_|async_)?session_?factory", re.IGNORECASE)
+# FastAPI's documentation gives such names to an annotated dependency.
+_ALIAS: Final = re.compile(r"(Async|Db|DB)*Session(Dep|Depends|Dependency)")
 _DEPENDENCIES: Final = frozenset({"get_db", "get_session", "get_db_session", "get_async_session"})
 
 
@@ -46,7 +48,17 @@ class SessionOpenings:
         if isinstance(node, ast.Subscript) and tail(node.value) in {"Annotated", "Optional"}:
             inner = node.slice
             return self.annotated_by(inner.elts[0] if isinstance(inner, ast.Tuple) and inner.elts else inner)
+        if _ALIAS.fullmatch(tail(node)):
+            return True
         return _CLASSES.fullmatch(self._module.resolve(node)) is not None
+
+    def given_to(self, function: OwnedFunction) -> set[str]:
+        """The parameters that are database sessions, by their annotations or because they are injected."""
+        arguments = function.node.args
+        named = [*arguments.posonlyargs, *arguments.args]
+        defaults = [None] * (len(named) - len(arguments.defaults)) + [*arguments.defaults]
+        pairs = [*zip(named, defaults, strict=True), *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
+        return {each.arg for each, default in pairs if self.annotated_by(each.annotation) or _is_injected(default)}
 
     def _is_opening(self, call: ast.Call) -> bool:
         function = call.func
@@ -69,3 +81,13 @@ class SessionOpenings:
             value, targets = assigned(statement)
             if isinstance(value, ast.Call) and _MAKERS.fullmatch(self._module.resolve(value.func)):
                 yield from filter(None, map(dotted, targets))
+
+
+def _is_injected(default: ast.expr | None) -> bool:
+    """Whether a default is FastAPI's `Depends(get_db)`."""
+    return (
+        isinstance(default, ast.Call)
+        and tail(default.func) == "Depends"
+        and len(default.args) == 1
+        and tail(default.args[0]) in _DEPENDENCIES
+    )

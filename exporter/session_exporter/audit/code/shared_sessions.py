@@ -66,16 +66,17 @@ def _globals(module: ParsedModule, sessions: SessionOpenings) -> Iterator[tuple[
                     target.id,
                     module.fault("SE104", statement, f"the module global {target.id} is a database session"),
                 )
-            elif isinstance(target, ast.Name) and _holds_session(sessions, value):
+            elif isinstance(target, ast.Name) and _holds_session(sessions, value, set()):
                 message = f"the module global {target.id} holds a database session"
                 yield target.id, module.fault("SE104", statement, message)
 
 
-def _holds_session(sessions: SessionOpenings, value: ast.expr | None) -> bool:
-    """Whether an object is made with a new session: `Repository(SessionLocal())`."""
-    if not isinstance(value, ast.Call) or not tail(value.func)[:1].isupper():
+def _holds_session(sessions: SessionOpenings, value: ast.expr | None, given: set[str]) -> bool:
+    """Whether an object is made with a session: `Repository(SessionLocal())`, `Repository(db)`."""
+    if not isinstance(value, ast.Call) or not (tail(value.func)[:1].isupper() or tail(value.func) == "cls"):
         return False
-    return any(map(sessions.opened_by, [*value.args, *(each.value for each in value.keywords)]))
+    arguments = [*value.args, *(each.value for each in value.keywords)]
+    return any(sessions.opened_by(each) or dotted(each) in given for each in arguments)
 
 
 def _used_in_functions(module: ParsedModule, name: str) -> bool:
@@ -102,11 +103,14 @@ def _bound(function: OwnedFunction) -> set[str]:
 
 
 def _declared_global(module: ParsedModule, sessions: SessionOpenings, function: OwnedFunction) -> Iterator[Fault]:
+    given = sessions.given_to(function) if function.declared else set()
     for statement in function.assignments if function.declared else ():
         value, targets = assigned(statement)
         for name in function.declared.intersection(map(dotted, targets)):
-            if sessions.opened_by(value):
+            if sessions.opened_by(value) or dotted(value) in given:
                 yield module.fault("SE104", statement, f"the module global {name} is a database session")
+            elif _holds_session(sessions, value, given):
+                yield module.fault("SE104", statement, f"the module global {name} holds a database session")
             elif _is_one_users(name) and not isinstance(value, ast.Constant):
                 yield module.fault("SE104", statement, f"the module global {name} is one user's session")
 
@@ -120,8 +124,9 @@ def _cached(module: ParsedModule, sessions: SessionOpenings, function: OwnedFunc
     decorators = [each.func if isinstance(each, ast.Call) else each for each in function.node.decorator_list]
     if not _CACHES.intersection(map(tail, decorators)):
         return
+    given = sessions.given_to(function)
     for statement in function.returns:
-        if sessions.opened_by(statement.value) or _holds_session(sessions, statement.value):
+        if sessions.opened_by(statement.value) or _holds_session(sessions, statement.value, given):
             message = f"{function.node.name}() is cached: all callers are given one database session"
             yield module.fault("SE104", statement, message)
 
@@ -137,7 +142,7 @@ def _on_the_application(module: ParsedModule, sessions: SessionOpenings, functio
 def _in_singletons(module: ParsedModule, sessions: SessionOpenings) -> Iterator[Fault]:
     for cls in module.classes:
         for method in module.methods_of(cls) if is_singleton(module, cls) else ():
-            given = {each.arg for each in method.node.args.args if sessions.annotated_by(each.annotation)}
+            given = sessions.given_to(method)
             for statement in method.assignments:
                 value, targets = assigned(statement)
                 kept = [name for name in map(dotted, targets) if name.startswith("self.")]

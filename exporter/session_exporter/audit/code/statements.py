@@ -1,8 +1,12 @@
-"""What a call does to the rows of a model or table: SQLAlchemy, SQLModel, Flask-SQLAlchemy, Django, and SQL as text."""
+"""What a call does to the rows of a model or table.
+
+SQLAlchemy, SQLModel, Flask-SQLAlchemy and Django, SQL as text, PostgREST's chains (`table("chats").insert(...)`), and
+MongoDB's collections.
+"""
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from session_exporter.audit.code.flow import Occurrence
@@ -15,8 +19,12 @@ _INSERTED: Final = re.compile(rf"\s*INSERT\s+INTO\s+{_TABLE}", re.IGNORECASE)
 _READING: Final = frozenset({"query", "select"})
 _ADDING: Final = frozenset({"add", "add_all", "bulk_save_objects", "save"})
 _INSERTING: Final = frozenset({"insert", "bulk_insert_mappings"})
-_CREATING: Final = frozenset({"create", "bulk_create", "acreate", "abulk_create", "insert_one"})
+_CREATING: Final = frozenset({"create", "bulk_create", "acreate", "abulk_create"})
 _MANAGERS: Final = frozenset({"objects", "query"})
+# Methods of tables and collections; whether the method is one of collections only.
+_SELECTING_METHODS: Final = {"select": False, "find_one": True}
+_INSERTING_METHODS: Final = {"insert": False, "insert_one": True, "insert_many": True}
+_DELETING_METHODS: Final = {"delete": False, "delete_one": True, "delete_many": True}
 _BY_SIZE: Final = (ast.Lt, ast.Gt, ast.LtE, ast.GtE)
 _LOOKUPS: Final = ("__lt", "__lte", "__gt", "__gte", "__in")
 _CHOOSING: Final = frozenset({"in_", "not_in", "notin_", "offset", "order_by", "limit", "exclude"})
@@ -47,7 +55,7 @@ def _deleted_by(call: ast.Call) -> str:
         return model
     if name == "delete" and len(call.args) == 1 and _is_model(call.args[0]):
         return tail(call.args[0])
-    return _table_of(call, _DELETED)
+    return _table_of(call, _DELETED) or _collection_of(call, _DELETING_METHODS)
 
 
 def _whole_chains(found: Sequence[Occurrence]) -> dict[int, Occurrence]:
@@ -100,7 +108,7 @@ def selected(found: Sequence[Occurrence]) -> Iterator[TableUse]:
             yield TableUse(tail(call.args[0]), each)
         elif isinstance(call.func, ast.Attribute) and tail(call.func.value) in _MANAGERS and (model := model_of(call)):
             yield TableUse(model, each)
-        elif table := _table_of(call, _SELECTED):
+        elif table := _table_of(call, _SELECTED) or _collection_of(call, _SELECTING_METHODS):
             yield TableUse(table, each)
 
 
@@ -131,7 +139,7 @@ def _inserted_by(call: ast.Call, made: dict[str, str]) -> Iterator[str]:
         yield tail(call.args[0])
     elif name in _CREATING and isinstance(call.func, ast.Attribute) and tail(call.func.value) == "objects":
         yield from filter(None, [model_of(call.func.value)])
-    elif table := _table_of(call, _INSERTED):
+    elif table := _table_of(call, _INSERTED) or _collection_of(call, _INSERTING_METHODS):
         yield table
 
 
@@ -157,6 +165,18 @@ def _table_of(call: ast.Call, statement: re.Pattern[str]) -> str:
             if (text := text_of(argument)) and (match := statement.match(text)):
                 return match[1].lower()
     return ""
+
+
+def _collection_of(call: ast.Call, methods: Mapping[str, bool]) -> str:
+    """The table of `client.table("chats").insert(...)`, the collection of `db.chats.insert_one(...)`."""
+    if not isinstance(call.func, ast.Attribute) or call.func.attr not in methods:
+        return ""
+    receiver = call.func.value
+    if isinstance(receiver, ast.Call) and tail(receiver.func) in {"table", "from_"}:
+        return text_of(receiver.args[0]).lower() if len(receiver.args) == 1 else ""
+    if not methods[call.func.attr]:
+        return ""
+    return (text_of(receiver.slice) if isinstance(receiver, ast.Subscript) else tail(receiver)).lower()
 
 
 def _chooses(statement: ast.AST) -> bool:
