@@ -8,7 +8,7 @@ from typing import Any, Final
 from session_exporter._version import __version__
 from session_exporter.cli.plain import window_text
 from session_exporter.cli.prometheus import Prometheus
-from session_exporter.cli.prometheus_fleet import Fleet, doubts, fleet, name_of, remarks, troubled
+from session_exporter.cli.prometheus_fleet import Fleet, doubts, fleet, name_of, remarks, troubled, unread
 from session_exporter.cli.prometheus_growth import Growth, growth
 from session_exporter.cli.prometheus_presence import presence
 from session_exporter.cli.prometheus_queries import CENSUS, COUNTERS, EVENTS_LOST, LATE_EVENTS, Selection, Target
@@ -172,6 +172,7 @@ def _exporter(grown: Growth, found: Fleet) -> dict[str, Any]:
         "instances": len(found.counting),
         "forwarders": len(found.forwarding),
         "instances_down": sorted(map(name_of, found.down)),
+        "partitions_unread": unread(found, grown),
         "troubled": troubled(grown),
         "notes": remarks(found, grown),
     }

@@ -9,6 +9,7 @@ from typing import Final
 from session_exporter.cli.plain import counted
 from session_exporter.cli.prometheus import Prometheus
 from session_exporter.cli.prometheus_growth import Growth
+from session_exporter.cli.prometheus_partitions import Coverage, Readership, coverages, readerships
 from session_exporter.cli.prometheus_queries import COUNTERS, Selection, Target, target_of
 from session_exporter.cli.prometheus_sightings import Span
 from session_exporter.core.plaintext import inert
@@ -28,6 +29,7 @@ class Fleet:
         alive: Those that Prometheus has scraped lately.
         down: Those that Prometheus knows and cannot scrape now.
         cut_off: Those that do not reach the stream that they read from or write to.
+        readerships: Which partitions of streams are read, as those say that can be scraped.
         active_sessions: By scope, over all.
         active_users: Likewise; somebody who is active at two instances that do not share a stream is two.
         duplicate_active_users: By scope, the most in the span; what databases say is the same whoever asks them.
@@ -39,6 +41,7 @@ class Fleet:
     alive: frozenset[Target]
     down: frozenset[Target]
     cut_off: frozenset[Target]
+    readerships: tuple[Readership, ...]
     active_sessions: Mapping[str, int]
     active_users: Mapping[str, int]
     duplicate_active_users: Mapping[str, int]
@@ -61,6 +64,7 @@ def fleet(
     def who(name: str) -> frozenset[Target]:
         return frozenset(target for target, _, _ in now(f"{selection.of_exporters((name,))} == 0"))
 
+    down = who("up")
     sessions = now(selection.of_scopes(("session_active_sessions",)))
     exporters = now(selection.of_exporters(("session_exporter_config_last_reload_successful",)))
     doubled = selection.of_scopes(("session_db_duplicate_active_users",))
@@ -68,8 +72,9 @@ def fleet(
         counting=frozenset(counting),
         forwarding=frozenset(forwarding),
         alive=frozenset(target for target, _, _ in (*sessions, *exporters)),
-        down=who("up") & (counting | forwarding),
+        down=down & (counting | forwarding),
         cut_off=who("session_exporter_stream_up"),
+        readerships=tuple(each for each in readerships(prometheus, selection, span.to_s) if each.target not in down),
         active_sessions=_summed(sessions),
         active_users=_summed(now(selection.of_scopes(("session_active_users",)))),
         duplicate_active_users=_summed(now(f"max by (scope) (max_over_time({doubled}{span.range}))")),
@@ -93,10 +98,33 @@ def doubts(found: Fleet, grown: Growth, warnings: Iterable[str]) -> list[str]:
         said.append("no instance is scraped any more: what was counted since is missing")
     if found.cut_off:
         said.append(f"{_named(found.cut_off)} cannot reach the stream: events wait to be counted")
+    said += _unread(found, grown)
     unknown = sorted({f"{each.name} {each.words}" for each in grown.counts if not _is_known(each.name, each.words)})
     if unknown:
         said.append(f"a newer version counts what this one does not know: {_listed(unknown)}")
     return [*said, *(f"Prometheus warns: {inert(each)}" for each in warnings)]
+
+
+def unread(found: Fleet, grown: Growth) -> list[int]:
+    """The partitions of streams that no consumer reads that can be scraped."""
+    return sorted({number for each in coverages(found.readerships, grown.together) for number in each.unread})
+
+
+def _unread(found: Fleet, grown: Growth) -> Iterable[str]:
+    writers = found.forwarding & found.alive
+    if writers and not found.readerships:
+        yield f"no consumer that can be scraped reads what {counted(len(writers), 'forwarder')} may send"
+    for each in coverages(found.readerships, grown.together):
+        if each.unread:
+            them = "it" if len(each.unread) == 1 else "them"
+            yield f"{each.named(each.unread)}: no consumer that can be scraped reads {them}"
+        if not each.is_even:
+            yield _shared(each)
+
+
+def _shared(coverage: Coverage) -> str:
+    names = _named(frozenset().union(*(coverage.readers[number] for number in coverage.shared)))
+    return f"{coverage.named(coverage.shared)}: read by {names}; expected one consumer, --selector chooses a fleet"
 
 
 def remarks(found: Fleet, grown: Growth) -> list[str]:
@@ -106,6 +134,9 @@ def remarks(found: Fleet, grown: Growth) -> list[str]:
     gone = found.counting - found.alive - found.down
     if gone and found.alive:
         said.append(f"{_named(gone)}: gone, counted up to the last scrape")
+    said += map(
+        _shared, (each for each in coverages(found.readerships, grown.together) if each.shared and each.is_even)
+    )
     said += [
         f"{_named(group)}: one sidecar that is scraped twice, or copies of one state; counted once"
         for group in sorted(map(sorted, {group & found.alive for group in grown.together}))

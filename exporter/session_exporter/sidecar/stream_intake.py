@@ -190,6 +190,7 @@ class StreamIntake:
         return StreamFigures(
             up=reader.up,
             lag_s=reader.lags(),
+            partitions=self._settings.partitions,
             redelivered_events=exporter.redelivered,
             entries_skipped=dict(exporter.skipped),
             forwarders=reader.forwarders(),
