@@ -1,6 +1,7 @@
 """What a fleet's summary says: the verdict, what casts doubt on it, and what to know about the figures."""
 
 import json
+import re
 import time
 from itertools import count
 from pathlib import Path
@@ -91,6 +92,14 @@ def fleets() -> list[Line]:
         Instance("nobody reads", "a forwarder:1"),
         Instance("down", "a:1").scope().counter(losses, 1, scope="web", reason="missing"),
         Instance("down", "b:1", is_up=False).scope(),
+        Instance("a finder is down", "a:1", is_up=False).scope().counter(losses, 9, scope="web", reason="missing"),
+        Instance("a finder is down", "b:1").scope().counter(losses, 2, scope="web", reason="missing"),
+        Instance("the finder is down", "a:1", is_up=False).scope().counter(losses, 9, scope="web", reason="missing"),
+        Instance("the finder is down", "b:1").scope(),
+        Instance("moved", "z:1", is_up=False, born_s=old_s).scope().counter(losses, 9, scope="web", reason="missing"),
+        Instance("moved", "b:1", born_s=old_s).scope().counter(losses, 9, scope="web", reason="missing"),
+        Instance("a forwarder is down", "a:1").scope().reads(0, of=1),
+        Instance("a forwarder is down", "f:1", is_up=False),
         Instance("old", "a:1", born_s=old_s).scope(creates=1001, reuses=1099, first=1000),
         Instance("unborn", "a:1", born_s=None).scope(creates=1001, reuses=1099, first=1000),
         Instance("twice", "a:1", born_s=old_s).scope(),
@@ -159,6 +168,7 @@ def test_users_with_several_sessions_in_the_database_are_counted_once_however_ma
         ("cut off", "a:1 cannot reach the stream: events wait to be counted"),
         ("unread", "partitions 3-7,9-15 of 16: no consumer that can be scraped reads them"),
         ("overlap", "partition 1 of 3: read by a:1, b:1; expected one consumer, --selector chooses a fleet"),
+        ("a forwarder is down", "f:1 cannot be scraped now (up is 0): what forwarders have not sent is not counted"),
         ("nobody reads", "no consumer that can be scraped reads what 1 forwarder may send"),
     ],
 )
@@ -199,6 +209,15 @@ def test_what_is_wrong_is_wrong_though_an_instance_is_down(prometheus: Any) -> N
     assert "ALERT: 1 context loss (missing 1)" in result.stdout
     assert "b:1 cannot be scraped now (up is 0)" in result.stdout
     assert "view-metrics incidents --since 1h --url http://a:1 " in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("case", "asked"), [("a finder is down", "b:1"), ("moved", "b:1"), ("the finder is down", None)]
+)
+def test_who_is_down_is_nobody_to_ask(prometheus: Any, case: str, asked: str | None) -> None:
+    result = view(prometheus, case)
+    assert result.exit_code == 1
+    assert re.findall("incidents .*--url http://([^ ]*)", result.stdout) == ([asked] if asked else [])
 
 
 def test_what_was_counted_before_anybody_looked_is_left_out_and_this_is_said(prometheus: Any) -> None:

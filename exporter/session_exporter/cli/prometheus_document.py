@@ -173,7 +173,7 @@ def _exporter(grown: Growth, found: Fleet) -> dict[str, Any]:
         "forwarders": len(found.forwarding),
         "instances_down": sorted(map(name_of, found.down)),
         "partitions_unread": unread(found, grown),
-        "troubled": troubled(grown),
+        "troubled": troubled(found, grown),
         "notes": remarks(found, grown),
     }
 

@@ -92,8 +92,12 @@ def _summed(rows: Iterable[tuple[Target, str, float]]) -> dict[str, int]:
 def doubts(found: Fleet, grown: Growth, warnings: Iterable[str]) -> list[str]:
     """Why the counts may be too low, so that nobody can say that all is well; a sentence each."""
     said = []
-    if found.down:
-        said.append(f"{_named(found.down)} cannot be scraped now (up is 0): what was counted since is missing")
+    if found.down & found.counting:
+        missing = "what was counted since is missing"
+        said.append(f"{_named(found.down & found.counting)} cannot be scraped now (up is 0): {missing}")
+    if found.down - found.counting:
+        missing = "what forwarders have not sent is not counted"
+        said.append(f"{_named(found.down - found.counting)} cannot be scraped now (up is 0): {missing}")
     if not found.alive & found.counting:
         said.append("no instance is scraped any more: what was counted since is missing")
     if found.cut_off:
@@ -149,14 +153,26 @@ def remarks(found: Fleet, grown: Growth) -> list[str]:
     return said
 
 
-def troubled(grown: Growth) -> dict[str, int]:
-    """The instances that found duplicates, losses and violations, by their addresses; those with the most first."""
+def troubled(found: Fleet, grown: Growth) -> dict[str, int]:
+    """The instances that found duplicates, losses and violations and can be asked, by their addresses; the most first.
+
+    A state that has moved is asked where it is now.
+    """
+    askable = found.alive - found.down
     counts: dict[str, int] = {}
     for place, value in grown.by_target.items():
-        address = dict(place.target).get("instance", "")
-        if place.name in COUNTERS and COUNTERS[place.name].counted in _TROUBLES and _ADDRESS.fullmatch(address):
-            counts[address] = counts.get(address, 0) + round(value)
+        if place.name in COUNTERS and COUNTERS[place.name].counted in _TROUBLES:
+            address = dict(_askable(place.target, askable, grown)).get("instance", "")
+            if _ADDRESS.fullmatch(address):
+                counts[address] = counts.get(address, 0) + round(value)
     return {address: counts[address] for address in sorted(counts, key=lambda each: (-counts[each], each))}
+
+
+def _askable(target: Target, askable: AbstractSet[Target], grown: Growth) -> Target:
+    """The same, or who shows the same counting and can be asked; nobody."""
+    if target in askable:
+        return target
+    return min((each for group in grown.together if target in group for each in group & askable), default=())
 
 
 def name_of(target: Target) -> str:
