@@ -18,7 +18,7 @@ from session_exporter.core.documents import iso
 from session_exporter.core.plaintext import inert
 from session_exporter.core.scopes import ScopeRules
 from session_exporter.errors import PeerError
-from session_exporter.sidecar.summary import problems_of, window_of
+from session_exporter.sidecar.summary import doubted, problems_of, window_of
 
 # For all questions together.
 DEADLINE_S: Final = 180.0
@@ -57,7 +57,7 @@ class FleetSource:
         grown = growth(asked, selection, span, chosen)
         found = fleet(asked, selection, span, _counting(chosen), _targets(everybody) - _counting(everybody))
         document = summary_document(span, _judged(rules, chosen), grown, found)
-        return Answer(_doubted(document, doubts(found, grown, asked.warnings)), origin=asked.base_url)
+        return Answer(doubted(document, doubts(found, grown, asked.warnings)), origin=asked.base_url)
 
     def incidents(self, question: Question) -> Answer:
         """A Prometheus has none; raises a PeerError that says whom to ask."""
@@ -176,10 +176,3 @@ def _exporter(grown: Growth, found: Fleet) -> dict[str, Any]:
         "troubled": troubled(found, grown),
         "notes": remarks(found, grown),
     }
-
-
-def _doubted(document: dict[str, Any], doubted: list[str]) -> dict[str, Any]:
-    """What is wrong is wrong; but nobody can say that all is well while some of the counts are missing."""
-    healthy = None if document["healthy"] and doubted else document["healthy"]
-    exporter = document["exporter"]
-    return {**document, "healthy": healthy, "exporter": {**exporter, "notes": [*doubted, *exporter["notes"]]}}

@@ -13,6 +13,7 @@ from session_exporter.cli.prometheus_partitions import Coverage, Readership, cov
 from session_exporter.cli.prometheus_queries import COUNTERS, Selection, Target, target_of
 from session_exporter.cli.prometheus_sightings import Span
 from session_exporter.core.plaintext import inert
+from session_exporter.sidecar.summary import CUT_OFF
 
 NAMES_MAX: Final = 8
 _ADDRESS: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}")
@@ -101,7 +102,7 @@ def doubts(found: Fleet, grown: Growth, warnings: Iterable[str]) -> list[str]:
     if not found.alive & found.counting:
         said.append("no instance is scraped any more: what was counted since is missing")
     if found.cut_off:
-        said.append(f"{_named(found.cut_off)} cannot reach the stream: events wait to be counted")
+        said.append(f"{_named(found.cut_off)} {CUT_OFF}")
     said += _unread(found, grown)
     unknown = sorted({f"{each.name} {each.words}" for each in grown.counts if not _is_known(each.name, each.words)})
     if unknown:

@@ -133,6 +133,11 @@ class StreamIntake:
             self.reader.close()
 
     @property
+    def up(self) -> bool:
+        """As of `intake.Intake`."""
+        return self.reader.up
+
+    @property
     def shows_time(self) -> bool:
         """As of `intake.Intake`: Redis' clock, once it has been seen."""
         self._was_up = self._was_up or self.reader.up

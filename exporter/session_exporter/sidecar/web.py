@@ -119,8 +119,9 @@ class _Endpoints:
         except Exception:
             logger.exception("The landing page is shown without a verdict")
             return "Cannot tell: the summary is not available; see the sidecar's log", []
-        told = (*summary.get("problems", ()), *summary.get("exporter", {}).get("notes", ()))
-        return landing.verdict(summary), [str(each) for each in told]
+        exporter = summary.get("exporter", {})
+        told = (*summary.get("problems", ()), exporter.get("hint"), *exporter.get("notes", ()))
+        return landing.verdict(summary), [str(each) for each in told if each]
 
     async def healthy(self, _request: web.Request) -> web.Response:
         return web.Response(text="session-exporter is healthy.\n")
