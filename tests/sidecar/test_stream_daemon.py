@@ -36,7 +36,7 @@ def fleet(tmp_path: Path, redis: RedisServer) -> Iterator[Fleet]:
         yield fleet
 
 
-def consumer_of(fleet: Fleet, home: Path) -> Consumer:
+def consumer_of(fleet: Fleet, home: Path, *arguments: str) -> Consumer:
     home.mkdir()
     key_file = home / "shared-key"
     key_file.write_bytes(KEY)
@@ -44,7 +44,7 @@ def consumer_of(fleet: Fleet, home: Path) -> Consumer:
         f"lateness: 200ms\nscopes: {{chat: {{}}}}\nreplica: the-first\nprivacy: {{key_file: {key_file}}}\n"
         f"stream: {{url: '{fleet.server.url}', partitions: {PARTITIONS}}}\n"
     )
-    return Consumer(home, config)
+    return Consumer(home, config, arguments=arguments)
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ def consumer(fleet: Fleet, tmp_path: Path) -> Iterator[Consumer]:
         yield consumer
 
 
-def judged(consumer: Consumer) -> Result:
-    return CliRunner().invoke(main, ["--url", consumer.url], env={"LC_ALL": "C.UTF-8"})
+def judged(consumer: Consumer, *command: str) -> Result:
+    return CliRunner().invoke(main, [*command, "--url", consumer.url], env={"LC_ALL": "C.UTF-8"})
 
 
 def test_it_serves_goes_on_after_a_restart_and_stops_with_exit_code_0(fleet: Fleet, consumer: Consumer) -> None:
@@ -90,6 +90,25 @@ def test_it_calls_nothing_healthy_while_redis_is_away(tmp_path: Path, require_se
         assert said in judged(consumer).stdout
         page = consumer.get("/")[1]
         assert (said in page, "Cannot tell whether sessions are healthy" in page) == (True, True)
+
+
+def test_an_incident_that_it_does_not_know_may_be_known_by_another_that_counts_the_rest(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    with consumer_of(fleet, tmp_path / "home", "--stream.partitions=2-3") as consumer:
+        consumer.start().scrape()
+        hint = f"this one counts partitions 2-3 of {PARTITIONS}: ask the others"
+        explained = judged(consumer, "explain", "d-0123456789")
+        assert (explained.exit_code, hint in explained.stderr) == (2, True)
+        consumer.stop()
+        left_behind = CliRunner().invoke(main, ["explain", "d-0123456789", "--state.directory", str(consumer.state)])
+        assert (left_behind.exit_code, hint in left_behind.stderr) == (2, True)
+
+
+def test_who_counts_all_partitions_sends_nobody_away(consumer: Consumer) -> None:
+    consumer.start().scrape()
+    explained = judged(consumer, "explain", "d-0123456789")
+    assert (explained.exit_code, "this one counts" in explained.stderr) == (2, False)
 
 
 def test_it_ends_with_a_message_when_another_one_takes_a_partition(fleet: Fleet, consumer: Consumer) -> None:

@@ -19,7 +19,7 @@ from session_exporter.journal.files import new_replica
 from session_exporter.quantities import format_ranges
 from session_exporter.sidecar.positions import Positions
 from session_exporter.sidecar.progress import Counting
-from session_exporter.sidecar.records import ExporterState, Identity
+from session_exporter.sidecar.records import ExporterState, Identity, share_text
 from session_exporter.sidecar.snapshot import STREAM_CUT, Role
 from session_exporter.sidecar.state import State
 from session_exporter.sidecar.transport import StreamFigures
@@ -70,7 +70,7 @@ class StreamIntake:
     def source(self, config: Config) -> str:
         """As of `intake.Intake`: which partitions of how many."""
         share = self._share(config)
-        return f"partitions {format_ranges(share.owned)} of {share.partitions}"
+        return share_text(share.owned, share.partitions)
 
     def check(self, config: Config) -> None:
         """As of `intake.Intake`: between machines only digests travel, under one key."""
