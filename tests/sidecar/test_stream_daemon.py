@@ -67,6 +67,7 @@ def test_it_serves_goes_on_after_a_restart_and_stops_with_exit_code_0(fleet: Fle
     consumer.until_logged("waiting for forwarders")
     assert f"counted here: {place}" in consumer.get("/")[1]
     assert consumer.stop() == 0
+    assert "msg=stopped" in consumer.log.splitlines()[-1]
     fleet.reused(1, "s1")
     after = consumer.start().scrape_until(
         lambda scrape: scrape.value("session_reuses_total", scope="chat") == 1, "a reuse"

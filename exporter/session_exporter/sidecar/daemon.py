@@ -86,6 +86,7 @@ async def run(options: Options, config: Config) -> None:
             await daemon.run()
         finally:
             await daemon.in_thread(engine.close)
+    logger.info("stopped", extra={"pid": os.getpid()})
 
 
 def _intake(options: Options) -> Intake:
