@@ -76,9 +76,9 @@ class StreamIntake:
         """As of `intake.Intake`: between machines only digests travel, under one key."""
         if config.privacy.show_ids:
             raise ConfigError("privacy.show_ids: true; expected false: between machines only digests of ids travel")
+        stream_url(config.stream, self._environ)
         if config.privacy.key_file is None:
             raise ConfigError("privacy.key_file: not set; expected a file whose content is the same in the whole fleet")
-        stream_url(config.stream, self._environ)
         share = self._share(config)
         strange = [number for number in share.owned if number >= share.partitions]
         if strange:
