@@ -77,6 +77,7 @@ def fleets() -> list[Line]:
         Instance("shares", "a:1").scope().reads(0, 1, of=4),
         Instance("shares", "b:1").scope().reads(2, 3, of=4),
         Instance("shares", "a forwarder:1"),
+        Instance("shares", "a sidecar:1").scope(),
         Instance("unread", "a:1").scope().reads(0, 1, 2, of=16),
         Instance("unread", "b:1").scope().reads(8),
         Instance("unread one", "a:1").scope().counter(losses, 1, scope="web", reason="missing").reads(0, of=2),
