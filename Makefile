@@ -28,7 +28,7 @@ PACKAGES := $(SUBJECTS:%=$(VENV)/subjects/%/.installed) $(SQLALCHEMIES:%=$(VENV)
 .PHONY: help demo test test-fast test-sqlalchemy subjects coverage servers lint check format bench kills fleet watch fuzz clean
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.installed-sidecar ## find the race in a small chat application (ARGS=--fixed: the race repaired)
 	@$(BIN)/session-exporter demo $(ARGS)

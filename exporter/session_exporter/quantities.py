@@ -97,9 +97,12 @@ def parse_ranges(text: str) -> frozenset[int]:
     found: set[int] = set()
     for part in text.split(","):
         match = _RANGE.fullmatch(part)
-        if match is None or int(match[2] or match[1]) < int(match[1]):
+        if match is None:
             raise ValueError(f"expected {RANGES_FORM}")
-        found.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ValueError(f"expected {RANGES_FORM}; ranges are ascending: {last}-{first}")
+        found.update(range(first, last + 1))
     return frozenset(found)
 
 

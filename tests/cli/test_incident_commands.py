@@ -121,6 +121,12 @@ def test_a_user_without_incidents_is_told_so(server: Any) -> None:
     assert told(run("explain", "--user", "x", "--url", server.url)) == "No incidents of this user in the last 1d\n"
 
 
+def test_who_counts_a_share_of_a_fleet_names_it_where_a_user_has_no_incidents(server: Any) -> None:
+    server.give("/api/v1/incidents", {"incidents": [], "next": "0-0", "share": "partitions 8-15 of 16\x1b"})
+    text = told(run("explain", "--user", "x", "--url", server.url))
+    assert text.endswith(r" in the last 1d; this one counts partitions 8-15 of 16\x1b: ask the others" + "\n")
+
+
 @pytest.mark.parametrize("arguments", [[], ["d-1", "--user", "x"]])
 def test_a_story_is_that_of_an_incident_or_of_a_user(arguments: list[str]) -> None:
     result = run("explain", *arguments)

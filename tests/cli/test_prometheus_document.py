@@ -1,6 +1,7 @@
 """What a fleet's summary says: the verdict, what casts doubt on it, and what to know about the figures."""
 
 import json
+import re
 import time
 from itertools import count
 from pathlib import Path
@@ -55,6 +56,12 @@ class Instance:
         self.counter("session_creates_total", creates, first, scope=name)
         return self.counter("session_reuses_total", reuses, first, scope=name)
 
+    def reads(self, *numbers: int, of: int = 0) -> "Instance":
+        """Partitions, and the shared stream; without `of` as versions do that do not say how many there are."""
+        for partition in (*map(str, numbers), "shared"):
+            self.gauge("session_exporter_stream_lag_seconds", 0.5, partition=partition)
+        return self.gauge("session_exporter_stream_partitions", of) if of else self
+
 
 def fleets() -> list[Line]:
     old_s = time.time() - 5 * 86_400
@@ -67,8 +74,33 @@ def fleets() -> list[Line]:
         Instance("doubled", "b:1").scope().gauge("session_db_duplicate_active_users", 2, scope="web"),
         Instance("newer", "a:1").scope().counter(duplicates, 2, scope="web", cause="cross_planet"),
         Instance("cut off", "a:1").scope().gauge("session_exporter_stream_up", 1, last=0),
+        Instance("shares", "a:1").scope().reads(0, 1, of=4),
+        Instance("shares", "b:1").scope().reads(2, 3, of=4),
+        Instance("shares", "a forwarder:1"),
+        Instance("shares", "a sidecar:1").scope(),
+        Instance("unread", "a:1").scope().reads(0, 1, 2, of=16),
+        Instance("unread", "b:1").scope().reads(8),
+        Instance("unread one", "a:1").scope().counter(losses, 1, scope="web", reason="missing").reads(0, of=2),
+        Instance("unread one", "b:1", is_up=False).scope().reads(1, of=2),
+        Instance("overlap", "a:1").scope().reads(0, 1, of=3),
+        Instance("overlap", "b:1").scope().reads(1, 2, of=3),
+        Instance("two fleets", "a:1").scope().reads(0, 1, of=2),
+        Instance("two fleets", "b:1").scope().reads(0, 1, of=2),
+        Instance("two fleets", "c:1").scope().reads(0, of=1),
+        Instance("consumer twice", "a:1", born_s=old_s).scope().reads(0, of=1),
+        Instance("consumer twice", "again", born_s=old_s).scope().reads(0, of=1),
+        Instance("nobody reads", "a sidecar:1").scope(),
+        Instance("nobody reads", "a forwarder:1"),
         Instance("down", "a:1").scope().counter(losses, 1, scope="web", reason="missing"),
         Instance("down", "b:1", is_up=False).scope(),
+        Instance("a finder is down", "a:1", is_up=False).scope().counter(losses, 9, scope="web", reason="missing"),
+        Instance("a finder is down", "b:1").scope().counter(losses, 2, scope="web", reason="missing"),
+        Instance("the finder is down", "a:1", is_up=False).scope().counter(losses, 9, scope="web", reason="missing"),
+        Instance("the finder is down", "b:1").scope(),
+        Instance("moved", "z:1", is_up=False, born_s=old_s).scope().counter(losses, 9, scope="web", reason="missing"),
+        Instance("moved", "b:1", born_s=old_s).scope().counter(losses, 9, scope="web", reason="missing"),
+        Instance("a forwarder is down", "a:1").scope().reads(0, of=1),
+        Instance("a forwarder is down", "f:1", is_up=False),
         Instance("old", "a:1", born_s=old_s).scope(creates=1001, reuses=1099, first=1000),
         Instance("unborn", "a:1", born_s=None).scope(creates=1001, reuses=1099, first=1000),
         Instance("twice", "a:1", born_s=old_s).scope(),
@@ -135,6 +167,10 @@ def test_users_with_several_sessions_in_the_database_are_counted_once_however_ma
     [
         ("newer", "a newer version counts what this one does not know: session_rapid_duplicate_creates_total cross_pl"),
         ("cut off", "a:1 cannot reach the stream: events wait to be counted"),
+        ("unread", "partitions 3-7,9-15 of 16: no consumer that can be scraped reads them"),
+        ("overlap", "partition 1 of 3: read by a:1, b:1; expected one consumer, --selector chooses a fleet"),
+        ("a forwarder is down", "f:1 cannot be scraped now (up is 0): what forwarders have not sent is not counted"),
+        ("nobody reads", "no consumer that can be scraped reads what 1 forwarder may send"),
     ],
 )
 def test_what_makes_the_counts_too_low_leaves_no_verdict(prometheus: Any, case: str, why: str) -> None:
@@ -144,12 +180,45 @@ def test_what_makes_the_counts_too_low_leaves_no_verdict(prometheus: Any, case: 
     assert f"  {why}" in result.stdout
 
 
+def test_partitions_that_are_all_read_leave_no_doubt(prometheus: Any) -> None:
+    result = view(prometheus, "shares")
+    assert (result.exit_code, "partition" in result.stdout) == (0, False)
+    assert document(prometheus, "shares")["exporter"]["partitions_unread"] == []
+    assert document(prometheus, "unread")["exporter"]["partitions_unread"] == [*range(3, 8), *range(9, 16)]
+
+
+def test_what_is_wrong_is_wrong_though_the_reader_of_a_partition_is_down(prometheus: Any) -> None:
+    result = view(prometheus, "unread one")
+    assert result.exit_code == 1
+    assert "  partition 1 of 2: no consumer that can be scraped reads it\n" in result.stdout
+
+
+def test_two_fleets_that_are_whole_are_told_apart_by_nobody_and_this_is_said(prometheus: Any) -> None:
+    result = view(prometheus, "two fleets")
+    assert result.exit_code == 0
+    assert "partitions 0-1 of 2: read by a:1, b:1; expected one consumer, --selector chooses a fleet" in result.stdout
+
+
+def test_a_consumer_that_is_scraped_twice_reads_its_partitions_once(prometheus: Any) -> None:
+    result = view(prometheus, "consumer twice")
+    assert (result.exit_code, "read by" in result.stdout) == (0, False)
+
+
 def test_what_is_wrong_is_wrong_though_an_instance_is_down(prometheus: Any) -> None:
     result = view(prometheus, "down")
     assert result.exit_code == 1
     assert "ALERT: 1 context loss (missing 1)" in result.stdout
     assert "b:1 cannot be scraped now (up is 0)" in result.stdout
     assert "view-metrics incidents --since 1h --url http://a:1 " in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("case", "asked"), [("a finder is down", "b:1"), ("moved", "b:1"), ("the finder is down", None)]
+)
+def test_who_is_down_is_nobody_to_ask(prometheus: Any, case: str, asked: str | None) -> None:
+    result = view(prometheus, case)
+    assert result.exit_code == 1
+    assert re.findall("incidents .*--url http://([^ ]*)", result.stdout) == ([asked] if asked else [])
 
 
 def test_what_was_counted_before_anybody_looked_is_left_out_and_this_is_said(prometheus: Any) -> None:

@@ -306,7 +306,11 @@ def test_a_key_of_a_wrong_length_is_named(environment: dict[str, str], tmp_path:
     [
         (["--stream.partitions=0-3"], "--stream.partitions: expected only with --source=stream"),
         (["--source=stream", "--journal.directory=/j"], "--journal.directory: expected only with --source=journal"),
-        (["--source=stream", "--stream.partitions=3-0"], "'3-0': expected whole numbers and ranges of them, such as"),
+        (["--source=stream", "--stream.partitions=1,9-3"], "such as 0-7,9; ranges are ascending: 3-9"),
+        (
+            ["--source=stream"],
+            "--config.file: expected with --source=stream: a file with stream.url (or stream.url_file)",
+        ),
         (["--source=stream", "--stream.partitions=1,,2"], "'1,,2': expected whole numbers and ranges of them"),
         (["--source=redis"], "'redis' is not one of 'journal', 'stream'"),
     ],
@@ -320,8 +324,8 @@ def test_a_source_is_asked_for_with_what_belongs_to_it(arguments: list[str], mes
 @pytest.mark.parametrize(
     ("config", "partitions", "message"),
     [
-        ("", "0", "privacy.key_file: not set"),
-        ("privacy: {key_file: /k}", "0", "stream.url: not set"),
+        ("", "0", "stream.url: not set"),
+        ("stream: {url: redis://x}", "0", "privacy.key_file: not set"),
         (
             "privacy: {key_file: /k}\nstream: {url: redis://x}",
             "7,16-17",

@@ -1,5 +1,6 @@
 """What view-metrics says of a fleet, by a real Prometheus that scrapes real sidecars."""
 
+import contextlib
 import json
 import shutil
 import time
@@ -236,6 +237,33 @@ def test_a_race_between_two_pods_is_told_by_whoever_counted_it(prometheus, redis
         assert (document["total"]["creates"], document["total"]["reuses"]) == (2, 100)
         for tracker in trackers:
             tracker.close()
+
+
+def test_partitions_that_nobody_reads_leave_no_verdict(prometheus, redis, tmp_path):
+    with Fleet(tmp_path, redis, CONFIG, replicas=1, consumers=2, partitions=4) as fleet:
+        fleet.start()
+        with contextlib.closing(SessionTracker(fleet.journals[0])) as tracker:
+            for _ in range(50):
+                tracker.reused("ann", "session", scope=SCOPE)
+        until(lambda: _counted(fleet, "session_reuses_total") == 50, "all is counted")
+        (reader,) = (each for each in fleet.consumers if _of(each, "session_reuses_total"))
+        (other,) = (each for each in fleet.consumers if each is not reader)
+        prometheus.scrape(*(process.url for process in fleet.processes()))
+        well = asked(prometheus)
+        assert (well.exit_code, "of 4" in well.stdout) == (0, False)
+        unread = {0: "0,2", 1: "1,3"}[fleet.consumers.index(other)]
+        said = f"partitions {unread} of 4: no consumer that can be scraped reads them"
+        prometheus.scrape(reader.url, fleet.forwarders[0].url)
+        # Prometheus notes that a target has left some scrapes later.
+        until(lambda: said in asked(prometheus).stdout, "the partitions are missed")
+        assert asked(prometheus).exit_code == 2
+        prometheus.scrape(*(process.url for process in fleet.processes()))
+        other.kill()
+        prometheus.until_down(other.url.removeprefix("http://"))
+        killed = asked(prometheus)
+        assert (killed.exit_code, said in killed.stdout) == (2, True)
+        found = json.loads(asked(prometheus, "--json").stdout)
+        assert found["exporter"]["partitions_unread"] == [int(number) for number in unread.split(",")]
 
 
 def _of(consumer, name):

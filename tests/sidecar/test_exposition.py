@@ -186,6 +186,7 @@ def test_a_stream_is_told_about_by_those_at_both_its_ends() -> None:
     stream = StreamFigures(
         up=False,
         lag_s={0: 1.5, SHARED: 2.5},
+        partitions=12,
         redelivered_events=4,
         entries_skipped={"malformed": 5},
         forwarders=6,
@@ -214,6 +215,7 @@ def test_a_stream_is_told_about_by_those_at_both_its_ends() -> None:
     assert shown("stream") == reloaded | {
         "stream_lag_seconds 0": 1.5,
         "stream_lag_seconds shared": 2.5,
+        "stream_partitions": 12,
         "stream_redelivered_events_total": 4,
         "stream_entries_skipped_total malformed": 5,
         "stream_forwarders": 6,

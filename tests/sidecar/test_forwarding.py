@@ -231,6 +231,7 @@ def test_what_was_deleted_in_redis_is_sent_again(post, redis):
     post.sent(100)
     redis.flush()
     post.scrape_until(lambda scrape: scrape.value(RESENT) == 100.0, "it is sent again")
+    post.until_logged('msg="sending goes on"')
     assert post.arrived() == post.host.told["w"]
     with Consumer(redis) as consumer:
         assert consumer.client.exists(keys.LAYOUT)

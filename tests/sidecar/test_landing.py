@@ -33,6 +33,14 @@ def test_the_landing_page_gives_the_verdict_and_links(site: Any, healthy: object
     assert "<script" not in page
 
 
+def test_the_landing_page_tells_what_casts_doubt_on_the_counts(site: Any) -> None:
+    exporter = {"hint": "no worker writes", "notes": ["cannot reach the stream"]}
+    site.service.document = {"healthy": None, "total": {"operations": 5}, "exporter": exporter}
+    page = site.request("/").body.decode()
+    assert "Cannot tell whether sessions are healthy (last hour)" in page
+    assert "<li>no worker writes</li>\n<li>cannot reach the stream</li>" in page
+
+
 def test_the_landing_page_survives_a_failing_summary(site: Any, caplog: pytest.LogCaptureFixture) -> None:
     site.service.failure = RuntimeError("no")
     answer = site.request("/")

@@ -2,18 +2,20 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 from consumers import KEY, PARTITIONS, Fleet
 from fleet_processes import Consumer
 from redis_server import RedisServer
 from sidecar_process import until
 
+from session_exporter.cli.view_metrics import main
 from session_exporter.config import Config
 from session_exporter.core.totals import LedgerTotals, ScopeTotals
 from session_exporter.errors import PartitionTaken
@@ -34,16 +36,25 @@ def fleet(tmp_path: Path, redis: RedisServer) -> Iterator[Fleet]:
         yield fleet
 
 
-@pytest.fixture
-def consumer(fleet: Fleet, tmp_path: Path) -> Iterator[Consumer]:
-    (tmp_path / "home").mkdir()
-    (tmp_path / "shared-key").write_bytes(KEY)
+def consumer_of(fleet: Fleet, home: Path, *arguments: str) -> Consumer:
+    home.mkdir()
+    key_file = home / "shared-key"
+    key_file.write_bytes(KEY)
     config = (
-        f"lateness: 200ms\nscopes: {{chat: {{}}}}\nreplica: the-first\nprivacy: {{key_file: {tmp_path}/shared-key}}\n"
+        f"lateness: 200ms\nscopes: {{chat: {{}}}}\nreplica: the-first\nprivacy: {{key_file: {key_file}}}\n"
         f"stream: {{url: '{fleet.server.url}', partitions: {PARTITIONS}}}\n"
     )
-    with Consumer(tmp_path / "home", config) as consumer:
+    return Consumer(home, config, arguments=arguments)
+
+
+@pytest.fixture
+def consumer(fleet: Fleet, tmp_path: Path) -> Iterator[Consumer]:
+    with consumer_of(fleet, tmp_path / "home") as consumer:
         yield consumer
+
+
+def judged(consumer: Consumer, *command: str) -> Result:
+    return CliRunner().invoke(main, [*command, "--url", consumer.url], env={"LC_ALL": "C.UTF-8"})
 
 
 def test_it_serves_goes_on_after_a_restart_and_stops_with_exit_code_0(fleet: Fleet, consumer: Consumer) -> None:
@@ -56,11 +67,49 @@ def test_it_serves_goes_on_after_a_restart_and_stops_with_exit_code_0(fleet: Fle
     consumer.until_logged("waiting for forwarders")
     assert f"counted here: {place}" in consumer.get("/")[1]
     assert consumer.stop() == 0
+    assert "msg=stopped" in consumer.log.splitlines()[-1]
     fleet.reused(1, "s1")
     after = consumer.start().scrape_until(
         lambda scrape: scrape.value("session_reuses_total", scope="chat") == 1, "a reuse"
     )
     assert after.regressions(before) == []
+
+
+def test_it_calls_nothing_healthy_while_redis_is_away(tmp_path: Path, require_server: Callable[[str], str]) -> None:
+    with (
+        RedisServer(require_server("redis-server"), keeps=True) as server,
+        Fleet(tmp_path, server) as fleet,
+        consumer_of(fleet, tmp_path / "home") as consumer,
+    ):
+        for second in range(20):
+            fleet.reused(second, "s1")
+        consumer.start()
+        until(lambda: judged(consumer).exit_code == 0, "it is healthy")
+        server.kill()
+        until(lambda: judged(consumer).exit_code == 2, "nobody can tell")
+        said = "this consumer cannot reach the stream: events wait to be counted"
+        assert said in judged(consumer).stdout
+        page = consumer.get("/")[1]
+        assert (said in page, "Cannot tell whether sessions are healthy" in page) == (True, True)
+
+
+def test_an_incident_that_it_does_not_know_may_be_known_by_another_that_counts_the_rest(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    with consumer_of(fleet, tmp_path / "home", "--stream.partitions=2-3") as consumer:
+        consumer.start().scrape()
+        hint = f"this one counts partitions 2-3 of {PARTITIONS}: ask the others"
+        explained = judged(consumer, "explain", "d-0123456789")
+        assert (explained.exit_code, hint in explained.stderr) == (2, True)
+        consumer.stop()
+        left_behind = CliRunner().invoke(main, ["explain", "d-0123456789", "--state.directory", str(consumer.state)])
+        assert (left_behind.exit_code, hint in left_behind.stderr) == (2, True)
+
+
+def test_who_counts_all_partitions_sends_nobody_away(consumer: Consumer) -> None:
+    consumer.start().scrape()
+    explained = judged(consumer, "explain", "d-0123456789")
+    assert (explained.exit_code, "this one counts" in explained.stderr) == (2, False)
 
 
 def test_it_ends_with_a_message_when_another_one_takes_a_partition(fleet: Fleet, consumer: Consumer) -> None:

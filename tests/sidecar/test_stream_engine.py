@@ -62,6 +62,7 @@ def test_what_was_sent_before_a_cycle_is_committed_and_shown_by_it(fleet: Fleet,
     assert 'session_rapid_duplicate_creates_total{cause="cross_replica",scope="chat"} 1.0' in body
     assert "session_exporter_stream_up 1.0" in body
     assert 'session_exporter_stream_lag_seconds{partition="shared"} 0.0' in body
+    assert f"session_exporter_stream_partitions {PARTITIONS}.0" in body
     assert "session_exporter_workers" not in body
     assert [incident.detail["cause"] for incident in consumer.alarms] == ["cross_replica"]
     assert len(consumer.incidents()) == 1

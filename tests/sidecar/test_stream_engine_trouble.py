@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from consumers import PARTITIONS, Consumer, Fleet
@@ -23,7 +24,7 @@ from session_exporter.errors import (
 )
 from session_exporter.sidecar.summary import read_summary
 from session_exporter.stream import keys
-from session_exporter.stream.link import Link
+from session_exporter.stream.reader import StreamReader
 
 pytestmark = pytest.mark.integration
 GUIDE = Path(__file__).parents[2] / "docs/howto/run-a-fleet.md"
@@ -43,7 +44,7 @@ def consumer(fleet: Fleet) -> Consumer:
 @pytest.fixture
 def mortal(tmp_path: Path, require_server: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
     """A fleet whose Redis may be killed; nobody waits long for it."""
-    monkeypatch.setitem(Link.__init__.__kwdefaults__, "start_s", 0.2)
+    monkeypatch.setitem(StreamReader.__init__.__kwdefaults__, "start_s", 0.2)
     with ExitStack() as stack:
         server = stack.enter_context(RedisServer(require_server("redis-server"), keeps=True))
         yield stack.enter_context(Fleet(tmp_path, server))
@@ -343,7 +344,48 @@ def test_the_summary_says_where_the_events_come_from(fleet: Fleet, consumer: Con
     said = read_summary(consumer.state, since_s=3600, scope=None, now_us=fleet.at(60))["exporter"]
     place = f"partitions 0-3 of 4 in Redis at {fleet.server.host}:{fleet.server.port}"
     assert (said["source"], said["journal_directory"]) == (place, "")
-    assert said["hint"] == f"nothing has come to {place}; expected session-exporter forward beside the application"
+    expected = "expected session-exporter forward beside the application"
+    assert said["hint"] == f"nothing has been counted yet: no forwarder has sent anything to {place}; {expected}"
     fleet.created(0, "s1")
     consumer.cycle()
     assert read_summary(consumer.state, since_s=3600, scope=None, now_us=fleet.at(60))["exporter"]["hint"] == ""
+
+
+def seen(fleet: Fleet, consumer: Consumer) -> dict[str, Any]:
+    return read_summary(consumer.state, since_s=3600, scope=None, now_us=fleet.at(60), sight=consumer.engine.sight())
+
+
+def test_nothing_is_called_healthy_while_redis_is_away_and_what_is_wrong_stays_wrong(mortal: Fleet) -> None:
+    consumer = mortal.consumer()
+    cut_off = "this consumer cannot reach the stream: events wait to be counted"
+    for second in range(20):
+        mortal.reused(second, "s1")
+    consumer.cycle()
+    well = seen(mortal, consumer)
+    assert (well["healthy"], cut_off in well["exporter"]["notes"]) == (True, False)
+    mortal.server.kill()
+    consumer.cycle()
+    doubtful = seen(mortal, consumer)
+    assert (doubtful["healthy"], doubtful["total"]["reuses"], doubtful["exporter"]["hint"]) == (None, 20, "")
+    assert doubtful["exporter"]["notes"][0] == cut_off
+    mortal.server.restart()
+    until(lambda: consumer.cycle().stream.up, "it is connected again")
+    assert seen(mortal, consumer)["healthy"] is True
+    mortal.created(30, "s2", user="bob")
+    mortal.created(31, "s3", user="bob")
+    consumer.cycle()
+    mortal.server.kill()
+    consumer.cycle()
+    wrong = seen(mortal, consumer)
+    assert (wrong["healthy"], wrong["exporter"]["notes"][0]) == (False, cut_off)
+
+
+def test_a_consumer_that_has_never_seen_its_redis_says_so(mortal: Fleet) -> None:
+    mortal.server.kill()
+    consumer = mortal.consumer()
+    exporter = seen(mortal, consumer)["exporter"]
+    place = f"partitions 0-3 of 4 in Redis at {mortal.server.host}:{mortal.server.port}"
+    assert exporter["hint"] == f"nothing has been counted yet: {place} cannot be reached"
+    assert (exporter["source"], exporter["journal_directory"]) == (place, "")
+    without_it = read_summary(consumer.state, since_s=3600, scope=None, now_us=mortal.at(60))["exporter"]
+    assert (without_it["hint"], without_it["notes"]) == ("nothing has been counted yet", [])

@@ -98,7 +98,8 @@ class Exporter(msgspec.Struct, frozen=True):
     Attributes:
         hint: Where it looks when it sees no worker.
         notes: What to know about the figures.
-        troubled: Addresses of those that found duplicates, losses or violations, and how many; the most first.
+        troubled: Addresses of those that can be asked and found duplicates, losses or violations, and how many; the
+            most first.
     """
 
     workers: Count = 0

@@ -26,6 +26,7 @@ from session_exporter.cli.following import follow
 from session_exporter.cli.plain import window_text
 from session_exporter.cli.source import Answer, Question
 from session_exporter.cli.stories import brief, stories
+from session_exporter.core.documents import ask_others
 from session_exporter.core.incidents import INCIDENT_KINDS
 from session_exporter.core.plaintext import inert
 from session_exporter.core.scopes import CAUSES, LOSS_REASONS, VIOLATIONS
@@ -96,7 +97,7 @@ def explain(ctx: click.Context, /, *, identifier: str | None, user: str | None, 
         found = _documents(answer)[::-1]
     with suppress(BrokenPipeError):
         _remark(answer.note)
-        _tell(asked, found, one=identifier is not None)
+        _tell(asked, found, one=identifier is not None, nobody=ask_others(answer.document))
 
 
 def _follow(asked: Asked, question: Question, interval_s: float) -> None:
@@ -120,7 +121,8 @@ def _documents(answer: Answer) -> list[dict[str, Any]]:
 def _only(answer: Answer, identifier: str) -> dict[str, Any]:
     found = _documents(answer)
     if not found:
-        raise CannotTell(f"no incident of {answer.origin} has the id {inert(identifier)}, or one that begins like it")
+        unknown = f"no incident of {answer.origin} has the id {inert(identifier)}, or one that begins like it"
+        raise CannotTell(unknown + ask_others(answer.document))
     if len(found) > 1:
         candidates = "\n".join(f"  {brief(each)}" for each in found)
         more = " and more" if len(found) == CANDIDATES_SHOWN else ""
@@ -128,14 +130,14 @@ def _only(answer: Answer, identifier: str) -> dict[str, Any]:
     return found[0]
 
 
-def _tell(asked: Asked, found: list[dict[str, Any]], *, one: bool) -> None:
+def _tell(asked: Asked, found: list[dict[str, Any]], *, one: bool, nobody: str) -> None:
     if asked.as_json:
         emit(json.dumps(found[0] if one else {"incidents": found}, indent=2))
     elif found:
         columns = _columns()
         emit(_BETWEEN.join(tell_story(each, columns=columns) for each in found))
     else:
-        emit(f"No incidents of this user in the last {window_text(question_of(asked, DAY_S).since_s)}")
+        emit(f"No incidents of this user in the last {window_text(question_of(asked, DAY_S).since_s)}{inert(nobody)}")
 
 
 def _columns() -> int:

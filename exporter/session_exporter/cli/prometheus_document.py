@@ -8,7 +8,7 @@ from typing import Any, Final
 from session_exporter._version import __version__
 from session_exporter.cli.plain import window_text
 from session_exporter.cli.prometheus import Prometheus
-from session_exporter.cli.prometheus_fleet import Fleet, doubts, fleet, name_of, remarks, troubled
+from session_exporter.cli.prometheus_fleet import Fleet, doubts, fleet, name_of, remarks, troubled, unread
 from session_exporter.cli.prometheus_growth import Growth, growth
 from session_exporter.cli.prometheus_presence import presence
 from session_exporter.cli.prometheus_queries import CENSUS, COUNTERS, EVENTS_LOST, LATE_EVENTS, Selection, Target
@@ -18,7 +18,7 @@ from session_exporter.core.documents import iso
 from session_exporter.core.plaintext import inert
 from session_exporter.core.scopes import ScopeRules
 from session_exporter.errors import PeerError
-from session_exporter.sidecar.summary import problems_of, users_problem, window_of
+from session_exporter.sidecar.summary import doubted, problems_of, users_problem, window_of
 
 # For all questions together.
 DEADLINE_S: Final = 180.0
@@ -57,7 +57,7 @@ class FleetSource:
         grown = growth(asked, selection, span, chosen)
         found = fleet(asked, selection, span, _counting(chosen), _targets(everybody) - _counting(everybody))
         document = summary_document(span, _judged(rules, chosen), grown, found)
-        return Answer(_doubted(document, doubts(found, grown, asked.warnings)), origin=asked.base_url)
+        return Answer(doubted(document, doubts(found, grown, asked.warnings)), origin=asked.base_url)
 
     def incidents(self, question: Question) -> Answer:
         """A Prometheus has none; raises a PeerError that says whom to ask."""
@@ -170,13 +170,7 @@ def _exporter(grown: Growth, found: Fleet) -> dict[str, Any]:
         "instances": len(found.counting),
         "forwarders": len(found.forwarding),
         "instances_down": sorted(map(name_of, found.down)),
-        "troubled": troubled(grown),
+        "partitions_unread": unread(found, grown),
+        "troubled": troubled(found, grown),
         "notes": remarks(found, grown),
     }
-
-
-def _doubted(document: dict[str, Any], doubted: list[str]) -> dict[str, Any]:
-    """What is wrong is wrong; but nobody can say that all is well while some of the counts are missing."""
-    healthy = None if document["healthy"] and doubted else document["healthy"]
-    exporter = document["exporter"]
-    return {**document, "healthy": healthy, "exporter": {**exporter, "notes": [*doubted, *exporter["notes"]]}}

@@ -9,9 +9,11 @@ from typing import Final
 from session_exporter.cli.plain import counted
 from session_exporter.cli.prometheus import Prometheus
 from session_exporter.cli.prometheus_growth import Growth
+from session_exporter.cli.prometheus_partitions import Coverage, Readership, coverages, readerships
 from session_exporter.cli.prometheus_queries import COUNTERS, Selection, Target, target_of
 from session_exporter.cli.prometheus_sightings import Span
 from session_exporter.core.plaintext import inert
+from session_exporter.sidecar.summary import CUT_OFF
 
 NAMES_MAX: Final = 8
 _ADDRESS: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}")
@@ -28,6 +30,7 @@ class Fleet:
         alive: Those that Prometheus has scraped lately.
         down: Those that Prometheus knows and cannot scrape now.
         cut_off: Those that do not reach the stream that they read from or write to.
+        readerships: Which partitions of streams are read, as those say that can be scraped.
         active_sessions: By scope, over all.
         active_users: Likewise; somebody who is active at two instances that do not share a stream is two.
         duplicate_active_users: By scope, the most in the span; what databases say is the same whoever asks them.
@@ -39,6 +42,7 @@ class Fleet:
     alive: frozenset[Target]
     down: frozenset[Target]
     cut_off: frozenset[Target]
+    readerships: tuple[Readership, ...]
     active_sessions: Mapping[str, int]
     active_users: Mapping[str, int]
     duplicate_active_users: Mapping[str, int]
@@ -61,6 +65,7 @@ def fleet(
     def who(name: str) -> frozenset[Target]:
         return frozenset(target for target, _, _ in now(f"{selection.of_exporters((name,))} == 0"))
 
+    down = who("up")
     sessions = now(selection.of_scopes(("session_active_sessions",)))
     exporters = now(selection.of_exporters(("session_exporter_config_last_reload_successful",)))
     doubled = selection.of_scopes(("session_db_duplicate_active_users",))
@@ -68,8 +73,9 @@ def fleet(
         counting=frozenset(counting),
         forwarding=frozenset(forwarding),
         alive=frozenset(target for target, _, _ in (*sessions, *exporters)),
-        down=who("up") & (counting | forwarding),
+        down=down & (counting | forwarding),
         cut_off=who("session_exporter_stream_up"),
+        readerships=tuple(each for each in readerships(prometheus, selection, span.to_s) if each.target not in down),
         active_sessions=_summed(sessions),
         active_users=_summed(now(selection.of_scopes(("session_active_users",)))),
         duplicate_active_users=_summed(now(f"max by (scope) (max_over_time({doubled}{span.range}))")),
@@ -87,16 +93,43 @@ def _summed(rows: Iterable[tuple[Target, str, float]]) -> dict[str, int]:
 def doubts(found: Fleet, grown: Growth, warnings: Iterable[str]) -> list[str]:
     """Why the counts may be too low, so that nobody can say that all is well; a sentence each."""
     said = []
-    if found.down:
-        said.append(f"{_named(found.down)} cannot be scraped now (up is 0): what was counted since is missing")
+    if found.down & found.counting:
+        missing = "what was counted since is missing"
+        said.append(f"{_named(found.down & found.counting)} cannot be scraped now (up is 0): {missing}")
+    if found.down - found.counting:
+        missing = "what forwarders have not sent is not counted"
+        said.append(f"{_named(found.down - found.counting)} cannot be scraped now (up is 0): {missing}")
     if not found.alive & found.counting:
         said.append("no instance is scraped any more: what was counted since is missing")
     if found.cut_off:
-        said.append(f"{_named(found.cut_off)} cannot reach the stream: events wait to be counted")
+        said.append(f"{_named(found.cut_off)} {CUT_OFF}")
+    said += _unread(found, grown)
     unknown = sorted({f"{each.name} {each.words}" for each in grown.counts if not _is_known(each.name, each.words)})
     if unknown:
         said.append(f"a newer version counts what this one does not know: {_listed(unknown)}")
     return [*said, *(f"Prometheus warns: {inert(each)}" for each in warnings)]
+
+
+def unread(found: Fleet, grown: Growth) -> list[int]:
+    """The partitions of streams that no consumer reads that can be scraped."""
+    return sorted({number for each in coverages(found.readerships, grown.together) for number in each.unread})
+
+
+def _unread(found: Fleet, grown: Growth) -> Iterable[str]:
+    writers = found.forwarding & found.alive
+    if writers and not found.readerships:
+        yield f"no consumer that can be scraped reads what {counted(len(writers), 'forwarder')} may send"
+    for each in coverages(found.readerships, grown.together):
+        if each.unread:
+            them = "it" if len(each.unread) == 1 else "them"
+            yield f"{each.named(each.unread)}: no consumer that can be scraped reads {them}"
+        if not each.is_even:
+            yield _shared(each)
+
+
+def _shared(coverage: Coverage) -> str:
+    names = _named(frozenset().union(*(coverage.readers[number] for number in coverage.shared)))
+    return f"{coverage.named(coverage.shared)}: read by {names}; expected one consumer, --selector chooses a fleet"
 
 
 def remarks(found: Fleet, grown: Growth) -> list[str]:
@@ -106,6 +139,9 @@ def remarks(found: Fleet, grown: Growth) -> list[str]:
     gone = found.counting - found.alive - found.down
     if gone and found.alive:
         said.append(f"{_named(gone)}: gone, counted up to the last scrape")
+    said += map(
+        _shared, (each for each in coverages(found.readerships, grown.together) if each.shared and each.is_even)
+    )
     said += [
         f"{_named(group)}: one sidecar that is scraped twice, or copies of one state; counted once"
         for group in sorted(map(sorted, {group & found.alive for group in grown.together}))
@@ -118,14 +154,26 @@ def remarks(found: Fleet, grown: Growth) -> list[str]:
     return said
 
 
-def troubled(grown: Growth) -> dict[str, int]:
-    """The instances that found duplicates, losses and violations, by their addresses; those with the most first."""
+def troubled(found: Fleet, grown: Growth) -> dict[str, int]:
+    """The instances that found duplicates, losses and violations and can be asked, by their addresses; the most first.
+
+    A state that has moved is asked where it is now.
+    """
+    askable = found.alive - found.down
     counts: dict[str, int] = {}
     for place, value in grown.by_target.items():
-        address = dict(place.target).get("instance", "")
-        if place.name in COUNTERS and COUNTERS[place.name].counted in _TROUBLES and _ADDRESS.fullmatch(address):
-            counts[address] = counts.get(address, 0) + round(value)
+        if place.name in COUNTERS and COUNTERS[place.name].counted in _TROUBLES:
+            address = dict(_askable(place.target, askable, grown)).get("instance", "")
+            if _ADDRESS.fullmatch(address):
+                counts[address] = counts.get(address, 0) + round(value)
     return {address: counts[address] for address in sorted(counts, key=lambda each: (-counts[each], each))}
+
+
+def _askable(target: Target, askable: AbstractSet[Target], grown: Growth) -> Target:
+    """The same, or who shows the same counting and can be asked; nobody."""
+    if target in askable:
+        return target
+    return min((each for group in grown.together if target in group for each in group & askable), default=())
 
 
 def name_of(target: Target) -> str:

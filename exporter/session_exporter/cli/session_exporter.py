@@ -155,6 +155,9 @@ def serve(
         raise click.UsageError("--stream.partitions: expected only with --source=stream")
     if source == "stream" and journal_directory is not None:
         raise click.UsageError("--journal.directory: expected only with --source=journal; a stream is read from Redis")
+    if source == "stream" and config_file is None:
+        needed = "stream.url (or stream.url_file) and privacy.key_file"
+        raise click.UsageError(f"--config.file: expected with --source=stream: a file with {needed}")
     try:
         from session_exporter.sidecar import daemon, logs, state  # noqa: PLC0415 - an extra
 

@@ -63,3 +63,9 @@ def _step(kept: Mapping[str, Any]) -> dict[str, Any]:
 def _timed(told: Mapping[str, Any]) -> dict[str, Any]:
     """With the time as a text, in the place of the number."""
     return {"at" if name == "at_us" else name: iso(value) if name == "at_us" else value for name, value in told.items()}
+
+
+def ask_others(incidents: Mapping[str, Any]) -> str:
+    """What to add to the message that nobody is in these incidents; `""` when no other consumer has more."""
+    share = incidents.get("share")
+    return f"; this one counts {share}: ask the others" if isinstance(share, str) else ""

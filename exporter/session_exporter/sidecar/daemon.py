@@ -86,6 +86,7 @@ async def run(options: Options, config: Config) -> None:
             await daemon.run()
         finally:
             await daemon.in_thread(engine.close)
+    logger.info("stopped", extra={"pid": os.getpid()})
 
 
 def _intake(options: Options) -> Intake:
@@ -170,7 +171,7 @@ class Daemon:
     async def summary(self, since_s: float, scope: str | None) -> dict[str, Any]:
         """Judge the last `since_s` seconds."""
         read = partial(summary.read_summary, self._options.state_directory, since_s=since_s, scope=scope)
-        return await asyncio.to_thread(read, now_us=_now_us())
+        return await asyncio.to_thread(read, now_us=_now_us(), sight=self._engine.sight())
 
     async def incidents(self, wanted: incidents.Wanted) -> dict[str, Any]:
         """Return the incidents that are wanted."""

@@ -24,6 +24,7 @@ from session_exporter.sidecar.progress import SURROUNDINGS
 from session_exporter.sidecar.resuming import Resumption, Terms
 from session_exporter.sidecar.snapshot import Snapshot
 from session_exporter.sidecar.state import State
+from session_exporter.sidecar.summary import Sight
 from session_exporter.sidecar.watching import Watching
 from session_exporter.sidecar.workers import Reloads, expose, memory_mb
 
@@ -94,6 +95,13 @@ class Engine:
     def names(self) -> Pseudonyms:
         """Digests of ids, as incidents have them."""
         return self._terms.names
+
+    def sight(self) -> Sight:
+        """What its state may not say of where the events come from. Any thread may ask."""
+        snapshot, intake = self.snapshot, self._intake
+        if intake.role != "stream":
+            return Sight()
+        return Sight(intake.place, is_cut_off=not intake.up or (snapshot is not None and not snapshot.stream.up))
 
     def close(self) -> None:
         """Judge what waits, unless more of its time may come from elsewhere; commit, and give the locks back."""

@@ -71,6 +71,8 @@ def forget(connection: sqlite3.Connection, before_us: int) -> None:
 def read_incidents(state_directory: Path, wanted: Wanted, *, now_us: int) -> dict[str, Any]:
     """The incidents that are wanted, the newest first: `{"incidents": [...], "next": "..."}`.
 
+    With `share` as well where others count the rest of a fleet: which partitions are counted here.
+
     Raises:
         StateError: There is no state, or it cannot be read.
         KeyError: No scope is called `wanted.scope`.
@@ -83,7 +85,8 @@ def read_incidents(state_directory: Path, wanted: Wanted, *, now_us: int) -> dic
         newest = connection.execute("SELECT coalesce(max(number), 0) FROM incidents").fetchone()[0]
     if wanted.after is not None and len(rows) == wanted.limit:
         newest = rows[-1][0]
-    return {"incidents": [_document(*row) for row in rows], "next": f"{state}-{newest}"}
+    share = {"share": identity.share} if identity is not None and identity.share else {}
+    return {"incidents": [_document(*row) for row in rows], "next": f"{state}-{newest}", **share}
 
 
 def user_label(names: Pseudonyms, user: str) -> str:

@@ -84,6 +84,10 @@ class Intake(Protocol):
     def place(self) -> str:
         """Where the events come from, for people."""
 
+    @property
+    def up(self) -> bool:
+        """Whether that can be reached. Any thread may ask."""
+
     def source(self, config: Config) -> str:
         """What a state has to be of to be used with it; as `records.Identity.source`."""
 
@@ -151,6 +155,7 @@ class JournalIntake:
     role: Role = "journal"
     is_whole = True
     shows_time = True
+    up = True
 
     def __init__(self, directory: Path, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
         self.directory = directory

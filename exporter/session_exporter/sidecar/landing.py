@@ -16,6 +16,7 @@ _VERDICTS: Final[Mapping[bool | None, str]] = {
     False: "Sessions are UNHEALTHY (last hour)",
     None: "Cannot tell: no session was created or reused in the last hour",
 }
+_DOUBTFUL: Final = "Cannot tell whether sessions are healthy (last hour)"
 _LINKS: Final = {
     "/api/v1/summary": "summary of the last hour",
     "/api/v1/incidents": "incidents of the last hour",
@@ -29,6 +30,8 @@ _LINKS: Final = {
 
 def verdict(summary: Mapping[str, Any]) -> str:
     """Put a summary's judgement in words."""
+    if summary.get("healthy") is None and summary.get("total", {}).get("operations"):
+        return _DOUBTFUL
     return _VERDICTS.get(summary.get("healthy"), _VERDICTS[None])
 
 

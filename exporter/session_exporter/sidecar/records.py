@@ -1,6 +1,7 @@
 """What the state keeps beside the ledger."""
 
 import sqlite3
+from collections.abc import Iterable
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -8,6 +9,7 @@ import msgspec
 from session_exporter.core.scopes import ScopeRules
 from session_exporter.core.totals import Histogram
 from session_exporter.journal import POOL_WAIT_BUCKETS_S
+from session_exporter.quantities import format_ranges
 from session_exporter.sidecar.snapshot import DRAIN_BUCKETS_S
 from session_exporter.watch.findings import TablePosition
 
@@ -30,6 +32,19 @@ class Identity(msgspec.Struct, frozen=True):
     ids: str
     born_us: int
     source: str = JOURNAL
+
+    @property
+    def share(self) -> str:
+        """The same when others count the rest; `""` when nobody does."""
+        if self.source == JOURNAL:
+            return ""
+        partitions = self.source.rpartition(" ")[2]
+        return "" if self.source == share_text(range(int(partitions)), int(partitions)) else self.source
+
+
+def share_text(owned: Iterable[int], partitions: int) -> str:
+    """Say which partitions of how many, as an `Identity.source` has it."""
+    return f"partitions {format_ranges(owned)} of {partitions}"
 
 
 class WriterCounts(msgspec.Struct):

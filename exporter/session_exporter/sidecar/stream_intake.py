@@ -19,7 +19,7 @@ from session_exporter.journal.files import new_replica
 from session_exporter.quantities import format_ranges
 from session_exporter.sidecar.positions import Positions
 from session_exporter.sidecar.progress import Counting
-from session_exporter.sidecar.records import ExporterState, Identity
+from session_exporter.sidecar.records import ExporterState, Identity, share_text
 from session_exporter.sidecar.snapshot import STREAM_CUT, Role
 from session_exporter.sidecar.state import State
 from session_exporter.sidecar.transport import StreamFigures
@@ -70,15 +70,15 @@ class StreamIntake:
     def source(self, config: Config) -> str:
         """As of `intake.Intake`: which partitions of how many."""
         share = self.share(config)
-        return f"partitions {format_ranges(share.owned)} of {share.partitions}"
+        return share_text(share.owned, share.partitions)
 
     def check(self, config: Config) -> None:
         """As of `intake.Intake`: between machines only digests travel, under one key."""
         if config.privacy.show_ids:
             raise ConfigError("privacy.show_ids: true; expected false: between machines only digests of ids travel")
+        stream_url(config.stream, self._environ)
         if config.privacy.key_file is None:
             raise ConfigError("privacy.key_file: not set; expected a file whose content is the same in the whole fleet")
-        stream_url(config.stream, self._environ)
         share = self.share(config)
         strange = [number for number in share.owned if number >= share.partitions]
         if strange:
@@ -138,6 +138,11 @@ class StreamIntake:
             self.reader.close()
 
     @property
+    def up(self) -> bool:
+        """As of `intake.Intake`."""
+        return self.reader.up
+
+    @property
     def shows_time(self) -> bool:
         """As of `intake.Intake`: Redis' clock, once it has been seen."""
         self._was_up = self._was_up or self.reader.up
@@ -195,6 +200,7 @@ class StreamIntake:
         return StreamFigures(
             up=reader.up,
             lag_s=reader.lags(),
+            partitions=self._settings.partitions,
             redelivered_events=exporter.redelivered,
             entries_skipped=dict(exporter.skipped),
             forwarders=reader.forwarders(),

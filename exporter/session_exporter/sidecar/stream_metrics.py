@@ -78,6 +78,13 @@ STREAM_METRICS: Final[tuple[Metric, ...]] = (
         shown_by=STREAM,
     ),
     Metric(
+        "session_exporter_stream_partitions",
+        "gauge",
+        "Partitions that there are, whoever counts them: each should have a lag at one consumer.",
+        one(lambda snapshot: snapshot.stream.partitions),
+        shown_by=STREAM,
+    ),
+    Metric(
         "session_exporter_stream_redelivered_events_total",
         "counter",
         "Events that arrived again, and were not counted again.",

@@ -2,10 +2,10 @@
 
 import math
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -26,12 +26,33 @@ from session_exporter.sidecar.records import ExporterState, read_meta
 HIGH_CREATE_SHARE: Final = 0.10
 HIGH_CREATE_OPERATIONS: Final = 50
 
+CUT_OFF: Final = "cannot reach the stream: events wait to be counted"
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE_US: Final = 60_000_000
 
 
-def read_summary(state_directory: Path, *, since_s: float, scope: str | None, now_us: int) -> dict[str, Any]:
+class Sight(NamedTuple):
+    """What a consumer that runs sees of where the events come from, and its state may not say.
+
+    Attributes:
+        source: Partitions, and the address of the Redis; `""` for a journal, or when nothing runs.
+        is_cut_off: Whether it cannot be reached.
+    """
+
+    source: str = ""
+    is_cut_off: bool = False
+
+
+_NO_SIGHT: Final = Sight()
+
+
+def read_summary(
+    state_directory: Path, *, since_s: float, scope: str | None, now_us: int, sight: Sight = _NO_SIGHT
+) -> dict[str, Any]:
     """Judge the last `since_s` seconds of one scope, or of all.
+
+    What is wrong is wrong all the same; but nobody can say that all is well while events wait to be counted.
 
     Raises:
         StateError: There is no state, or it cannot be read.
@@ -52,7 +73,8 @@ def read_summary(state_directory: Path, *, since_s: float, scope: str | None, no
         for name, window in windows.items()
         for problem in (*problems_of(rules.get(name, ScopeRules(name)), window), *users_problem(name, doubled[name]))
     ]
-    return {
+    any_events = any(totals.events.values())
+    document = {
         "version": __version__,
         "generated_at": iso(now_us),
         "window_seconds": since_s,
@@ -71,8 +93,16 @@ def read_summary(state_directory: Path, *, since_s: float, scope: str | None, no
             for name in names
         },
         "minutes": _by_minute(rows),
-        "exporter": _exporter(exporter, any(totals.events.values())),
+        "exporter": _exporter(exporter, sight, any_events=any_events),
     }
+    return doubted(document, [f"this consumer {CUT_OFF}"] if sight.is_cut_off and any_events else [])
+
+
+def doubted(document: dict[str, Any], doubts: Sequence[str]) -> dict[str, Any]:
+    """The same summary with what casts doubt on its counts, a sentence each: then nothing can be called healthy."""
+    healthy = None if document["healthy"] and doubts else document["healthy"]
+    exporter = document["exporter"]
+    return {**document, "healthy": healthy, "exporter": {**exporter, "notes": [*doubts, *exporter["notes"]]}}
 
 
 def read_hooks(state_directory: Path) -> list[dict[str, Any]]:
@@ -243,21 +273,31 @@ def _scope(
     }
 
 
-def _exporter(exporter: ExporterState, any_events: bool) -> dict[str, Any]:  # noqa: FBT001 - the only caller is above
-    hint = ""
-    if exporter.source and not any_events:
-        hint = f"nothing has come to {exporter.source}; expected session-exporter forward beside the application"
-    elif not exporter.workers and not any_events:
-        hint = f"no worker writes to {exporter.journal_directory}; application and sidecar must use the same directory"
+def _exporter(exporter: ExporterState, sight: Sight, *, any_events: bool) -> dict[str, Any]:
+    source = sight.source or exporter.source
     return {
         "workers": exporter.workers,
         "journal_directory": exporter.journal_directory,
-        "source": exporter.source or exporter.journal_directory,
+        "source": source or exporter.journal_directory,
         "events_lost": sum(exporter.lost.values()),
         "last_commit_at": iso(exporter.committed_at_us),
-        "hint": hint,
-        "notes": [f"counted here: {exporter.source}; --prometheus judges a whole fleet"] if exporter.source else [],
+        "hint": "" if any_events else _hint(exporter, sight._replace(source=source)),
+        "notes": [f"counted here: {source}; --prometheus judges a whole fleet"] if source else [],
     }
+
+
+def _hint(exporter: ExporterState, sight: Sight) -> str:
+    """Why nothing may have been counted so far."""
+    if sight.is_cut_off:
+        return f"nothing has been counted yet: {sight.source} cannot be reached"
+    if sight.source:
+        expected = "expected session-exporter forward beside the application"
+        return f"nothing has been counted yet: no forwarder has sent anything to {sight.source}; {expected}"
+    if not exporter.journal_directory:
+        return "nothing has been counted yet"
+    if exporter.workers:
+        return ""
+    return f"no worker writes to {exporter.journal_directory}; application and sidecar must use the same directory"
 
 
 def _db_session(use: DbUse, now_us: int) -> dict[str, Any] | None:

@@ -45,6 +45,7 @@ class StreamFigures:
         up: Whether Redis is connected and all partitions are ours.
         lag_s: Age of the oldest entry that is not committed yet, by partition and for `keys.SHARED`, seconds; 0 when
             there is none. Every stream that is read is there from the first figures on.
+        partitions: How many there are, whoever reads them.
         redelivered_events: Events that arrived again, and were dropped.
         entries_skipped: Entries that could not be used, by a reason of `SKIPPED`; what is missing is 0.
         forwarders: Who is known to send.
@@ -54,6 +55,7 @@ class StreamFigures:
 
     up: bool = False
     lag_s: Mapping[int, float] = field(default_factory=dict)
+    partitions: int = 0
     redelivered_events: int = 0
     entries_skipped: Mapping[str, int] = field(default_factory=dict)
     forwarders: int = 0

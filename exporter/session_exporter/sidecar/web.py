@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 from aiohttp import hdrs, web
 
+from session_exporter.core.documents import ask_others
 from session_exporter.errors import ConfigError, QueryError, SessionExporterError
 from session_exporter.sidecar import landing, queries
 from session_exporter.sidecar.incidents import Wanted
@@ -119,8 +120,9 @@ class _Endpoints:
         except Exception:
             logger.exception("The landing page is shown without a verdict")
             return "Cannot tell: the summary is not available; see the sidecar's log", []
-        told = (*summary.get("problems", ()), *summary.get("exporter", {}).get("notes", ()))
-        return landing.verdict(summary), [str(each) for each in told]
+        exporter = summary.get("exporter", {})
+        told = (*summary.get("problems", ()), exporter.get("hint"), *exporter.get("notes", ()))
+        return landing.verdict(summary), [str(each) for each in told if each]
 
     async def healthy(self, _request: web.Request) -> web.Response:
         return web.Response(text="session-exporter is healthy.\n")
@@ -142,7 +144,8 @@ class _Endpoints:
     async def _incidents(self, wanted: Wanted) -> dict[str, Any]:
         document = await self._service.incidents(wanted)
         if wanted.id is not None and not document["incidents"]:
-            raise web.HTTPNotFound(reason=f"id: {wanted.id!a}: no incident has this id, or one that begins like it")
+            unknown = f"id: {wanted.id!a}: no incident has this id, or one that begins like it"
+            raise web.HTTPNotFound(reason=unknown + ask_others(document))
         return document
 
     async def lookups(self, request: web.Request) -> web.Response:

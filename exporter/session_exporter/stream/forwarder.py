@@ -204,7 +204,7 @@ class Forwarder:
 
     def _succeed(self) -> None:
         if self._failing:
-            logger.info("events are sent again", extra={"redis": self._server.address})
+            logger.info("sending goes on", extra={"redis": self._server.address})
         self.up, self._failing = True, ""
 
     def _scan(self) -> Mark:
