@@ -4,6 +4,8 @@ import json
 import os
 import re
 import sqlite3
+import subprocess
+import sys
 import unicodedata
 
 import pytest
@@ -177,6 +179,7 @@ def test_since_leaves_older_creates_aside(url) -> None:
         ((), "which tables keep sessions?"),
         (("--table", "chats", "--active", "status"), "expected COLUMN=VALUE"),
         (("--table", "chats", "--since", "soon"), "expected a duration"),
+        (("--table", "chats", "--timeout", "0s"), "expected at least 1ms"),
         (("--table", "chats", "--user", "nobody"), "there is no column nobody"),
     ],
 )
@@ -201,6 +204,27 @@ def test_a_wrong_url_is_an_error_that_does_not_show_it(where) -> None:
     assert done.exit_code == 2
     assert "secret" not in done.output
     assert "Traceback" not in done.output
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("missing", "code", "said"),
+    [
+        (("sqlalchemy",), 2, "pip install 'session-exporter[sqlalchemy,postgres]'"),
+        (("aiohttp", "prometheus_client", "rich", "re2", "redis", "opentelemetry"), 0, ""),
+    ],
+)
+def test_it_needs_sqlalchemy_and_nothing_of_the_sidecar(url, tmp_path, missing, code, said) -> None:
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    config = tmp_path / "config.yml"
+    config.write_text(f"{CONFIG}privacy: {{key_file: {tmp_path / 'key'}}}\n")
+    script = (
+        f"import sys; sys.modules.update(dict.fromkeys({missing!r}))\n"
+        "from session_exporter.cli.session_exporter import main; main()"
+    )
+    arguments = ("audit", "db", "--url", url(CALM), "--config.file", config, "--table", "chats")
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (code, True, False)
 
 
 @pytest.mark.integration

@@ -22,6 +22,7 @@ from session_exporter.quantities import parse_duration
 EXIT_FOUND: Final = 1
 EXIT_CANNOT_TELL: Final = 2
 _KEY_BYTES: Final = 32
+_SPAN_US_MIN: Final = 1_000
 _FILE: Final = click.Path(path_type=Path)
 _WORDS: Final[dict[str, object]] = {"null": None, "true": True, "false": False}
 _EXAMPLES: Final = """\b
@@ -33,11 +34,14 @@ Examples:
 """
 
 
-def _duration(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
+def _span(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
     try:
-        return None if value is None else parse_duration(value)
+        span_us = None if value is None else parse_duration(value)
     except ValueError as error:
         raise click.BadParameter(f"{value!r}: {error}") from error
+    if span_us is not None and span_us < _SPAN_US_MIN:
+        raise click.BadParameter(f"{value!r}: expected at least 1ms")
+    return span_us
 
 
 @click.command(epilog=_EXAMPLES)
@@ -54,9 +58,9 @@ def _duration(_context: click.Context, _option: click.Parameter, value: str | No
 @click.option("--updated-at", metavar="COLUMN", help="When it was changed.")
 @click.option("--active", multiple=True, metavar="COLUMN=VALUE", help="An active session has this; may be repeated.")
 @click.option("--end-reason", metavar="COLUMN", help="Why it ended.")
-@click.option("--duplicate-window", callback=_duration, metavar="SPAN", help="[default: 10s]")
-@click.option("--since", callback=_duration, metavar="SPAN", help="How far back the history goes: 90d [default: all].")
-@click.option("--timeout", callback=_duration, default="60s", show_default=True, help="For each statement.")
+@click.option("--duplicate-window", callback=_span, metavar="SPAN", help="[default: 10s]")
+@click.option("--since", callback=_span, metavar="SPAN", help="How far back the history goes: 90d [default: all].")
+@click.option("--timeout", callback=_span, default="60s", show_default=True, metavar="SPAN", help="For each statement.")
 @click.option("--show-ids", is_flag=True, help="Ids as they are; without, pseudonyms.")
 @click.option("--json", "as_json", is_flag=True, help="Print the document itself.")
 def db(
