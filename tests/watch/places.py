@@ -45,7 +45,7 @@ class Place:
 
 
 @contextmanager
-def postgres_place(server: Any, driver: str = "psycopg") -> Iterator[Place]:
+def postgres_place(server: Any, driver: str = "postgresql") -> Iterator[Place]:
     name = server.database()
     place = Place("postgresql", server.url(driver, name), lambda: psycopg.connect(server.dsn(name), autocommit=True))
     try:

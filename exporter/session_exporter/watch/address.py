@@ -92,4 +92,6 @@ def _chosen(key: str) -> str:
         return f"{_POSTGRESQL}+psycopg"
     if find_spec("psycopg2"):
         return f"{_POSTGRESQL}+psycopg2"
+    if version < _FIRST_WITH_PSYCOPG:
+        raise ConfigError(f"{key}: SQLAlchemy {sqlalchemy.__version__} needs psycopg2, which is not installed")
     raise ConfigError(f"{key}: no driver for PostgreSQL is installed; {_INSTALL}")
