@@ -78,17 +78,17 @@ tables:
     created_at: created_at
     updated_at: updated_at
 watch:
-  - {{name: main, url: {url}, interval: 500ms, grace: 1s}}
+  - {{name: main, url: {url}}}
 """
 
 
 def measure(*, quick: bool) -> Iterator[Figure]:
     """Polls that bring nothing, with indexes and without; a backlog; the ledger; scrapes while the database is away."""
-    rows, scrapes = (10_000, 20) if quick else (1_000_000, 300)
+    rows, backlog, scrapes = (10_000, 2_000, 20) if quick else (1_000_000, 200_000, 300)
     with postgres_to_watch() as server:
         yield from _polls(server, rows, looks=5 if quick else 50)
-        yield from _backlog(server, rows)
-        yield _ledger(rows)
+        yield from _backlog(server, backlog)
+        yield _ledger(backlog)
         yield from _scrapes(server, scrapes)
 
 
@@ -145,15 +145,23 @@ def _backlog(server: Postgres, rows: int) -> Iterator[Figure]:
     """Let rows come up while no sidecar runs, and start one."""
     database = server.database()
     server.psql(TABLE + INDEXES, database)
+    scrapes_ms: list[float] = []
+
+    def is_counted(sidecar: Sidecar) -> bool:
+        scrapes_ms.append(sidecar.scrape_ms())
+        return sidecar.value(CREATES) == rows
+
     with journal_place() as journal, disk_place() as place:
         with _watching(server, database, journal, place):
             pass
         server.psql(NOW.format(rows=rows), database)
         begun_s = time.monotonic()
         with _watching(server, database, journal, place) as sidecar:
-            sidecar.wait_for(lambda each: each.value(CREATES) == rows, f"{rows} rows are counted", WITHIN_S)
+            sidecar.wait_for(is_counted, f"{rows} rows are counted", WITHIN_S)
             taken_s, busy_s = time.monotonic() - begun_s, _processor_s(sidecar)
     yield Figure(f"{rows:,} rows found at the start, until counted", rows / taken_s, "rows/s")
+    yield Figure("· scrape meanwhile, p50", statistics.median(scrapes_ms), "ms")
+    yield Figure("· the slowest", max(scrapes_ms), "ms")
     yield Figure("· what that takes of a processor", busy_s / rows * 1e6, "µs/row")
 
 
