@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +13,14 @@ from watched import HASTE, Table, WatchedSidecar, configured, mapping, running, 
 
 from session_exporter.config import Config, PrivacySettings
 from session_exporter.core import events as wire
+from session_exporter.core.ledger import Ledger
+from session_exporter.core.rows import Row, take_rows
 from session_exporter.core.scopes import ScopeRules
 from session_exporter.errors import ConfigError, StateError
+from session_exporter.sidecar import watching
 from session_exporter.sidecar.rendering import render
 from session_exporter.sidecar.state import State
+from session_exporter.watch.errands import Looking
 from session_exporter.watchsettings import WatchSettings
 
 pytestmark = pytest.mark.integration
@@ -101,6 +105,39 @@ def test_what_could_not_be_committed_is_read_again(table: Table, sidecar: Watche
         other.execute("DROP TRIGGER full_disk")
     chat = sidecar.until_created(3)
     assert (chat.creates, chat.found) == (3, 3)
+
+
+def test_a_row_that_trips_over_a_defect_is_passed_over_and_counted(
+    table: Table, sidecar: WatchedSidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trip(ledger: Ledger, scope: str, rows: Sequence[Row], **times: int) -> None:
+        if any(row.session == "bad" for row in rows):
+            raise ValueError("a defect")
+        take_rows(ledger, scope, rows, **times)
+
+    monkeypatch.setattr(watching, "take_rows", trip)
+    table.insert("s1", "bad", "s2")
+    with pytest.raises(ValueError, match="a defect"):
+        until(lambda: sidecar.chat().creates, "a cycle fails")
+    assert sidecar.until_created(2).creates == 2
+    assert sidecar.cycle().exporter.events_lost["malformed", "unknown"] == 1
+    table.insert("s3")
+    assert sidecar.until_created(3).creates == 3
+
+
+def test_a_defect_of_the_reading_is_told_without_what_was_read(
+    table: Table, sidecar: WatchedSidecar, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def trip(*_: object) -> None:
+        raise ValueError("secret")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Looking, "step", trip)
+        until(lambda: sidecar.figures().errors.get("other", 0) > 1, "looks fail")
+        assert not sidecar.figures().up
+    sidecar.until_up()
+    assert "ValueError in test_watching.py, line" in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_stopping_judges_what_waits_for_its_grace(table: Table, tmp_path: Path) -> None:

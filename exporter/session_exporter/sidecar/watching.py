@@ -5,6 +5,7 @@ SQLAlchemy is imported when there is something to read, and not before.
 
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# So many rows are taken in by one cycle, which a scrape may wait for; and while so many reports wait for their time,
-# which every commit stores, no more are taken.
-ROWS_PER_CYCLE: Final = 20_000
+# A backlog is taken in no faster than a cycle, which a scrape may wait for, can judge it later: about half of what one
+# core can. And while so many reports wait for their time, all of which every commit stores, no more are taken.
+ROWS_PER_S: Final = 5_000
 WAITING_MAX: Final = 100_000
 # Who owns it counts the rows that are active, once for a whole fleet.
 CENSUS_PARTITION: Final = 0
@@ -55,8 +56,11 @@ class Watching:
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self.is_unsettled = False
+        self._is_careful = False
         self._environ = environ
         self._now = self._next = _Plan(Config(), "", {})
+        self._room = float(ROWS_PER_S)
+        self._room_at_s = time.monotonic()
         self._errors: dict[str, Mapping[str, int]] = {}
         self._uncommitted_errors: Counter[str] = Counter()
 
@@ -103,7 +107,7 @@ class Watching:
         self.is_unsettled = False
 
     def take_in(self, ledger: Ledger, exporter: ExporterState, now_us: int, *, careful: bool) -> None:
-        """Take in what has been found, as much as a scrape can wait for.
+        """Take in what has been found, as much as one cycle can bear.
 
         Args:
             ledger: Where to.
@@ -111,20 +115,21 @@ class Watching:
             now_us: The clock by which the ledger judges.
             careful: Take rows one by one, and pass over one that trips over a defect.
         """
-        room = ROWS_PER_CYCLE
         watchers = list(self._now.watchers.values())
-        while room > 0 and watchers and len(ledger.waiting) < WAITING_MAX:
+        self._make_room()
+        while self._room > 0 and watchers and len(ledger.waiting) < WAITING_MAX:
             watcher = watchers.pop(0)
             findings = watcher.take()
             if findings is None:
                 continue
             watchers.append(watcher)
-            room -= len(findings.rows)
+            self._room -= len(findings.rows)
             self._take(findings, ledger, exporter, now_us, careful=careful)
 
     def has_more(self, ledger: Ledger) -> bool:
         """Whether there is more to take in at once."""
-        return len(ledger.waiting) < WAITING_MAX and any(each.has_more() for each in self._now.watchers.values())
+        has_room = self._room > 0 and len(ledger.waiting) < WAITING_MAX
+        return has_room and any(each.has_more() for each in self._now.watchers.values())
 
     def count(self, exporter: ExporterState) -> None:
         """Add the failures since the last time; before each commit."""
@@ -145,7 +150,8 @@ class Watching:
 
     def settle(self, judged_us: int) -> None:
         """Note that everything was committed, and up to when all was judged that hooks told of."""
-        self.is_unsettled = False
+        if self.is_unsettled:
+            self.is_unsettled = self._is_careful = False
         self._uncommitted_errors.clear()
         for watcher in self._now.watchers.values():
             watcher.judged(judged_us)
@@ -166,6 +172,11 @@ class Watching:
         _stop(self._now.watchers.values())
         self._now = self._next = _Plan(Config(), "", {})
 
+    def _make_room(self) -> None:
+        now_s = time.monotonic()
+        self._room = min(self._room + (now_s - self._room_at_s) * ROWS_PER_S, ROWS_PER_S)
+        self._room_at_s = now_s
+
     def _running(self, made: "Watcher", name: str, ids: str) -> "Watcher":
         """The one that does the same already, else the one that was made."""
         running = self._now.watchers.get(name)
@@ -176,10 +187,13 @@ class Watching:
         times = {"since_us": findings.position.since_us, "due_us": now_us + settings.grace_us}
         if findings.rows or findings.census is not None:
             self.is_unsettled = True
-        if not careful:
-            take_rows(ledger, findings.scope, findings.rows, **times)
-        else:
+        if careful or self._is_careful:
             exporter.lost[_PASSED_OVER] = exporter.lost.get(_PASSED_OVER, 0) + _take_carefully(findings, ledger, times)
+        else:
+            # What trips over a defect is read again; from then on until a commit, rows are taken one by one.
+            self._is_careful = True
+            take_rows(ledger, findings.scope, findings.rows, **times)
+            self._is_careful = False
         take_census(exporter, ledger, findings)
         exporter.watches[place_of(findings.watch, findings.table, findings.scope)] = findings.position
         exporter.watch_rows[findings.watch] = exporter.watch_rows.get(findings.watch, 0) + len(findings.rows)

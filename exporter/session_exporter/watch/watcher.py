@@ -1,5 +1,6 @@
 """The thread that reads the tables of one database: as often as it is told, in nobody's way."""
 
+import logging
 import os
 import random
 import threading
@@ -18,6 +19,8 @@ from session_exporter.watch.findings import Findings, TablePosition, WatchFigure
 from session_exporter.watch.outbox import Outbox
 from session_exporter.watch.schedule import Schedule
 from session_exporter.watchsettings import WatchSettings
+
+logger = logging.getLogger(__name__)
 
 # No statement may take that long; whoever waits longer waits for a server that hangs.
 PATIENCE_S: Final = 20.0
@@ -93,6 +96,10 @@ class Watcher:
             positions: By `<watch>/<table>/<scope>`; of what is missing, it is the first look.
         """
         self._positions = dict(positions)
+        tables = ", ".join(table.table for table in self._tables)
+        logger.info(
+            "watching", extra={"watch": self._settings.name, "tables": tables, "database": self._database.address}
+        )
         self._thread.start()
 
     def stop_soon(self) -> None:
