@@ -24,7 +24,12 @@ from session_exporter.config import SCHEMA, parse
 # Of the sidecar, and of applications. They may be taken here, and tests run beside each other: others stand in.
 PORTS = ("9897", "8000")
 # Their output is compared with what they show.
-SHOWN = ("docs/howto/find-sessions.md", "docs/howto/find-redundant-lookups.md", "docs/howto/audit-a-database.md")
+SHOWN = (
+    "docs/howto/audit-a-database.md",
+    "docs/howto/audit-your-code.md",
+    "docs/howto/find-redundant-lookups.md",
+    "docs/howto/find-sessions.md",
+)
 DEADLINE_S = 90.0
 # Examples run in directories of their own, where a relative path would lead nowhere.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PROJECT / "exporter")}
