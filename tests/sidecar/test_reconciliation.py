@@ -107,3 +107,11 @@ def test_a_chosen_scope_is_compared_alone(sidecar: Sidecar) -> None:
     assert [*sidecar.summary()["scopes"]] != ["chat"]
     scopes = sidecar.summary(scope="chat")["scopes"]
     assert {name: each["reconciliation"]["reported"] for name, each in scopes.items()} == {"chat": 0}
+
+
+def test_what_only_the_table_tells_of_has_been_read(sidecar: Sidecar) -> None:
+    sidecar.cycle(5)
+    rows_of(sidecar, {"s1": 1.0})
+    sidecar.cycle(60)
+    watched(sidecar)
+    assert (told(sidecar)["found"], told(sidecar)["unread"]) == (1, 0)

@@ -125,6 +125,7 @@ class Tally:
             totals.reported += at_us >= totals.watched_since_us
         else:
             totals.unseen += 1
+            self.at(at_us).add("unseen")
             totals.unreported += totals.has_hooks
 
     def found(self) -> None:

@@ -68,10 +68,13 @@ def _read_until_us(exporter: ExporterState, scope: str) -> int:
 
 
 def _created_since(connection: sqlite3.Connection, scope: str, read_us: int) -> int:
-    """How many creates the table may not have been read for, a minute for clocks that differ included."""
-    sql = "SELECT coalesce(sum(count), 0) FROM minutes WHERE scope = ? AND name = 'creates' AND minute >= ?"
-    count: int = connection.execute(sql, (scope, read_us // MINUTE_US - 1)).fetchone()[0]
-    return count
+    """How many creates hooks told of that the table may not have been read for.
+
+    A minute for clocks that differ is included.
+    """
+    sql = "SELECT name, sum(count) FROM minutes WHERE scope = ? AND minute >= ? GROUP BY name"
+    counts: dict[str, int] = dict(connection.execute(sql, (scope, read_us // MINUTE_US - 1)))
+    return counts.get("creates", 0) - counts.get("unseen", 0)
 
 
 def _waiting(connection: sqlite3.Connection) -> dict[str, int]:
