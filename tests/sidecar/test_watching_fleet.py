@@ -13,7 +13,7 @@ from watched import HASTE, Table, mapping, until
 from session_exporter.core import events as wire
 from session_exporter.watchsettings import WatchSettings
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -6,20 +6,24 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from postgres_server import LOCKED_PASSWORD, LOCKED_USER, Postgres
+from sidecars import killed_in
 from watched import HASTE, Table, WatchedSidecar, configured, mapping, running, until
 
+from session_exporter.sidecar.state import State
 from session_exporter.watch import watcher
 from session_exporter.watchsettings import WatchSettings
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 @pytest.fixture
@@ -143,7 +147,6 @@ def test_what_was_read_before_the_connection_was_lost_is_not_lost(
     assert (chat.creates, chat.found, set(lost)) == (2, 2, {"s1", "s2"})
 
 
-@pytest.mark.slow
 def test_a_database_that_is_down_at_the_start_is_read_once_it_is_up(
     own_postgres: Postgres, tmp_path: Path, told
 ) -> None:
@@ -160,7 +163,6 @@ def test_a_database_that_is_down_at_the_start_is_read_once_it_is_up(
         assert len(told()) == 2
 
 
-@pytest.mark.slow
 def test_restarts_in_the_middle_of_inserts_lose_nothing_and_count_nothing_twice(
     own_postgres: Postgres, tmp_path: Path
 ) -> None:
@@ -196,6 +198,46 @@ def test_restarts_in_the_middle_of_inserts_lose_nothing_and_count_nothing_twice(
         rows = int(own_postgres.psql("SELECT count(*) FROM sessions", table.database))
         chat = sidecar.until_created(rows)
         assert (chat.creates, chat.found) == (rows, rows)
+
+
+moves = st.sampled_from(["insert", "insert", "open", "commit", "cycle", "cut", "kill", "kill before commit", "stop"])
+
+
+@settings(max_examples=15)
+@given(st.lists(moves, min_size=5, max_size=25))
+def test_nothing_is_missed_and_nothing_counts_twice_whatever_is_killed(
+    postgres: Postgres, tmp_path_factory: pytest.TempPathFactory, steps: list[str]
+) -> None:
+    table = Table(postgres)
+    inserted = 0
+    with ExitStack() as stack, running(tmp_path_factory.mktemp("killed"), configured(table.url())) as sidecar:
+        sidecar.until_up()
+        waiting: list[psycopg.Connection[Any]] = []
+        for move in steps:
+            if move in {"insert", "open"}:
+                inserted += 1
+                connection = stack.enter_context(psycopg.connect(postgres.dsn(table.database)))
+                connection.execute("INSERT INTO sessions (id) VALUES (%s)", (f"s{inserted}",))
+                waiting.append(connection)
+            if move in {"insert", "commit"} and waiting:
+                waiting.pop().commit()
+            elif move == "cycle":
+                sidecar.cycle()
+            elif move == "cut":
+                postgres.psql(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    f"WHERE datname = '{table.database}' AND application_name = 'session-exporter'"
+                )
+            elif move == "kill before commit":
+                killed_in(sidecar, State, "commit")
+            elif move in {"kill", "stop"}:
+                getattr(sidecar, move)()
+        for connection in waiting:
+            connection.commit()
+        sidecar.until_created(inserted)
+        table.insert("last")
+        chat = sidecar.until_created(inserted + 1)
+        assert (chat.creates, chat.found, chat.unseen) == (inserted + 1,) * 3
 
 
 def test_while_the_database_hangs_everything_else_goes_on(table: Table, tmp_path: Path) -> None:
