@@ -10,7 +10,7 @@ from session_exporter.watch.tables import SessionTable
 
 ROWS_MAX: Final = 1_000_000
 # Between two looks for new rows.
-PAGES_AT_ONCE: Final = 20
+PAGES_AT_ONCE: Final = 4
 
 
 class Seeding:

@@ -67,6 +67,11 @@ class SessionTable:
         self.ids = tuple(map(self.column, mapping.id))
         self.created_at = self._time(mapping.created_at, connection)
         self.updated_at = self._time(mapping.updated_at, connection)
+        # What is read of every row.
+        self._ids = [(self._places[name], self._has_uuids(name)) for name in mapping.id]
+        self._user = self._places.get(mapping.user, -1)
+        self._user_is_uuid = self._user >= 0 and not mapping.user_path and self._has_uuids(mapping.user)
+        self._active = [(self._places[name], texts) for name, texts in mapping.active.items()]
 
     # What to select.
 
@@ -156,21 +161,24 @@ class SessionTable:
     def session(self, row: Any) -> str:
         """The session's id, as hooks tell it; `""` for what is no id."""
         try:
-            texts = [self._id_text(row[self._places[name]], name) for name in self.mapping.id]
+            texts = [canonical_id(id_value(row[at]), "session") for at, _ in self._ids]
         except IdError:
             return ""
-        return "/".join(texts).removeprefix(self.mapping.id_prefix) if all(texts) else ""
+        if not all(texts):
+            return ""
+        texts = [uuid_text(text) if is_uuid else text for text, (_, is_uuid) in zip(texts, self._ids, strict=True)]
+        return "/".join(texts).removeprefix(self.mapping.id_prefix)
 
     def user(self, row: Any) -> str:
         """The user's id; `""` for none."""
-        name, path = self.mapping.user, self.mapping.user_path
-        if not name:
+        if self._user < 0:
             return ""
-        value = row[self._places[name]]
+        value, path = row[self._user], self.mapping.user_path
         try:
-            return self._as_uuid(user_text(inside(value, path) if path else value), "" if path else name)
+            text = user_text(inside(value, path) if path else value)
         except IdError:
             return ""
+        return uuid_text(text) if self._user_is_uuid else text
 
     def key(self, row: Any) -> str:
         """Device, app or thread; `""` for none."""
@@ -186,7 +194,7 @@ class SessionTable:
 
     def is_active(self, row: Any) -> bool:
         """Whether it is active; True where the mapping does not say."""
-        return all(is_value_among(row[self._places[name]], texts) for name, texts in self.mapping.active.items())
+        return all(is_value_among(row[at], texts) for at, texts in self._active)
 
     def reason(self, row: Any) -> str:
         """Why it ended, one of `END_REASONS`: as its column says, else by the name of its state."""
@@ -204,9 +212,5 @@ class SessionTable:
         kind, shown = self.shape.columns[self.name_of(name)], f"table {self.mapping.table}: column {name}"
         return time_column(connection, self.table, self.column(name), kind, shown)
 
-    def _id_text(self, value: Any, name: str) -> str:
-        return self._as_uuid(canonical_id(id_value(value), "session"), name)
-
-    def _as_uuid(self, text: str, name: str) -> str:
-        is_uuid = bool(name) and self.shape.columns[self.name_of(name)] == catalog.UUID_TEXT
-        return uuid_text(text) if is_uuid else text
+    def _has_uuids(self, name: str) -> bool:
+        return self.shape.columns[self.name_of(name)] == catalog.UUID_TEXT
