@@ -21,7 +21,8 @@ MAPPING = TableMapping(
     updated_at="updated_at",
     end_reason="ended_reason",
 )
-SINCES_US = st.none() | st.integers(0, 3 * DAY_US).map(lambda after_us: BEGUN_US + after_us)
+AFTERS_US = st.sampled_from([0, 1, 5_000_000, 9_999_999, 10_000_000, 15_000_000, 50_000_000, DAY_US, 2 * DAY_US])
+SINCES_US = st.none() | AFTERS_US.map(lambda after_us: BEGUN_US + after_us)
 
 
 class Place:
