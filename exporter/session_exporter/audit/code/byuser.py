@@ -3,10 +3,11 @@
 import ast
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from session_exporter.audit.code.faults import Fault
-from session_exporter.audit.code.flow import Occurrence
+from session_exporter.audit.code.flow import STEPS_MAX, Occurrence
 from session_exporter.audit.code.naming import is_user, names_in, noun_of, tail, words
 from session_exporter.audit.code.parsed import OwnedFunction, ParsedModule
 
@@ -22,13 +23,12 @@ def find_lookups_by_user(module: ParsedModule, function: OwnedFunction, found: l
     given = _given(function)
     if not given or _BY_USER.fullmatch(function.node.name):
         return
-    for each in found:
-        if not isinstance(each.node, ast.Call) or not (noun := _noun_looked_up(each.node)):
-            continue
-        for parameter in given.get(noun, ()):
-            if not _considers(parameter, each, found):
-                message = f"{function.node.name}() is given {parameter}, and yet calls {tail(each.node.func)}() by user"
-                yield module.fault("SE107", each.node, message)
+    calls = ((each.node, _noun_looked_up(each.node)) for each in found if isinstance(each.node, ast.Call))
+    for call, noun in islice(((call, noun) for call, noun in calls if noun in given), STEPS_MAX):
+        for parameter in given[noun]:
+            if parameter not in names_in([call]) and not _considers(parameter, found):
+                message = f"{function.node.name}() is given {parameter}, and yet calls {tail(call.func)}() by user"
+                yield module.fault("SE107", call, message)
                 break
 
 
@@ -49,10 +49,8 @@ def _noun_looked_up(call: ast.Call) -> str:
     return noun_of(_RELATION.sub("", named[1])) if named and any(map(is_user, names_in(arguments))) else ""
 
 
-def _considers(parameter: str, call: Occurrence, found: list[Occurrence]) -> bool:
-    """Whether the call is given the parameter, or is made because of its value, or it is set anew."""
-    if parameter in names_in([call.node]):
-        return True
+def _considers(parameter: str, found: list[Occurrence]) -> bool:
+    """Whether a function looks at the value of a parameter, or sets it anew."""
     for each in found:
         node = each.node
         if isinstance(node, ast.If | ast.IfExp | ast.While) and parameter in names_in([node.test]):

@@ -5,10 +5,11 @@ Between the question and the answer other tasks run: they find nothing as well.
 
 import ast
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final, NamedTuple
 
 from session_exporter.audit.code.faults import Fault
-from session_exporter.audit.code.flow import Occurrence
+from session_exporter.audit.code.flow import STEPS_MAX, Occurrence
 from session_exporter.audit.code.guards import is_guarded
 from session_exporter.audit.code.naming import NOUNS, dotted, tail, words
 from session_exporter.audit.code.parsed import OwnedFunction, ParsedModule, assigned
@@ -28,9 +29,9 @@ def find_unlocked_caches(module: ParsedModule, function: OwnedFunction, found: l
     """Find dictionaries of sessions that are filled after an await, in a coroutine function without a lock."""
     if not function.is_async or is_guarded(function.node, found):
         return
-    asked = list(_questions(found))
+    asked = list(islice(_questions(found), STEPS_MAX))
     awaits = [each for each in found if isinstance(each.node, ast.Await | ast.AsyncWith | ast.AsyncFor)]
-    for stored in _stores(found):
+    for stored in islice(_stores(found), STEPS_MAX):
         for question in asked:
             if question[:2] == stored[:2] and stored.at.may_follow(question.at) and _between(awaits, question, stored):
                 shared = stored.cache.partition(".")[0] in _globals(module)

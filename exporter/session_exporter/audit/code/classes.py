@@ -4,17 +4,19 @@ import ast
 import re
 from typing import Final
 
-from session_exporter.audit.code.naming import dotted
+from session_exporter.audit.code.naming import dotted, tail
 from session_exporter.audit.code.parsed import OwnedFunction, ParsedModule, assigned
 
 _MANAGED: Final = frozenset({"__enter__", "__aenter__", "__exit__", "__aexit__", "__del__"})
+_UNIT_OF_WORK: Final = re.compile(r"UnitOfWork|UoW|Uow|ContextManager")
 _CLOSING: Final = re.compile(r"(close|aclose|remove|close_all|__exit__|__aexit__)")
 _ONLY: Final = frozenset({"instance", "singleton"})
 
 
-def is_managed(methods: list[OwnedFunction]) -> bool:
-    """Whether objects of a class are closed by a `with` statement."""
-    return any(method.node.name in _MANAGED for method in methods)
+def is_managed(cls: ast.ClassDef, methods: list[OwnedFunction]) -> bool:
+    """Whether objects of a class are closed by a `with` statement, by its methods or by what its bases are called."""
+    names = [cls.name, *map(tail, cls.bases)]
+    return any(method.node.name in _MANAGED for method in methods) or any(map(_UNIT_OF_WORK.search, names))
 
 
 def is_singleton(module: ParsedModule, cls: ast.ClassDef) -> bool:

@@ -1,9 +1,10 @@
 """SE105: rows of a table are deleted and inserted anew in one function."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 from session_exporter.audit.code.faults import Fault
-from session_exporter.audit.code.flow import Occurrence
+from session_exporter.audit.code.flow import STEPS_MAX, Occurrence
 from session_exporter.audit.code.guards import is_guarded
 from session_exporter.audit.code.parsed import OwnedFunction, ParsedModule
 from session_exporter.audit.code.statements import deleted, inserted
@@ -11,11 +12,11 @@ from session_exporter.audit.code.statements import deleted, inserted
 
 def find_clearing(module: ParsedModule, function: OwnedFunction, found: list[Occurrence]) -> Iterator[Fault]:
     """Find deletions that an insertion into the same table follows; each insertion is reported once."""
-    clears = list(deleted(found))
+    clears = list(islice(deleted(found), STEPS_MAX))
     if not clears or is_guarded(function.node, found):
         return
     reported: set[str] = set()
-    for insert in inserted(found):
+    for insert in islice(inserted(found), STEPS_MAX):
         for clear in clears:
             if clear.table == insert.table and clear.table not in reported and insert.at.may_follow(clear.at):
                 reported.add(clear.table)

@@ -3,11 +3,12 @@
 import ast
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final, NamedTuple
 
 from session_exporter.audit.code.absence import Absence
 from session_exporter.audit.code.faults import Fault
-from session_exporter.audit.code.flow import Occurrence
+from session_exporter.audit.code.flow import STEPS_MAX, Occurrence
 from session_exporter.audit.code.guards import is_guarded
 from session_exporter.audit.code.naming import dotted, is_user, names_in, noun_of, tail
 from session_exporter.audit.code.parsed import OwnedFunction, ParsedModule
@@ -28,8 +29,8 @@ class SessionStep(NamedTuple):
 
 def find_creating(module: ParsedModule, function: OwnedFunction, found: list[Occurrence]) -> Iterator[Fault]:
     """Find creations that depend on a lookup of the same thing; each is reported once."""
-    lookups = list(_lookups(found))
-    creations = list(_creations(found)) if lookups else []
+    lookups = list(islice(_lookups(found), STEPS_MAX))
+    creations = list(islice(_creations(found), STEPS_MAX)) if lookups else []
     if not creations or is_guarded(function.node, found):
         return
     for creation in creations:

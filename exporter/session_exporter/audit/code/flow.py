@@ -18,6 +18,8 @@ _BRANCHING: Final = (ast.If, ast.IfExp, ast.Match, ast.Try)
 _NO_PARTS: Final = (ast.expr_context, ast.operator, ast.boolop, ast.unaryop, ast.cmpop)
 _LEAVING: Final = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 _NODES_MAX: Final = 50_000
+# Of each kind of step that rules compare, the first so many of a function: what is longer was not written by hand.
+STEPS_MAX: Final = 30
 
 
 @dataclass(frozen=True, slots=True)

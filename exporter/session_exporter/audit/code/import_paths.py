@@ -16,6 +16,7 @@ from session_exporter.audit.code.parsed import ParsedModule, assigned
 # Copies of other people's packages are imported in ways of their own.
 _COPIES: Final = frozenset({"vendor", "_vendor", "vendored", "vendored_packages", "extern", "third_party", "_vendored"})
 _IMPORTERS_MAX: Final = 50
+_KEY_PARTS: Final = 3
 
 
 class ModuleFile(NamedTuple):
@@ -45,7 +46,8 @@ class ImportPaths:
     """Collects what is imported by absolute names, and which files there are."""
 
     def __init__(self) -> None:
-        self._files: dict[str, list[ModuleFile]] = {}
+        # By the last part of a module's name, and by the last two.
+        self._files: dict[tuple[str, ...], list[ModuleFile]] = {}
         self._imported: dict[tuple[str, str], list[Importer]] = {}
 
     def take(self, module: ParsedModule) -> None:
@@ -53,7 +55,9 @@ class ImportPaths:
         folders = tuple(module.inside.split("/")[:-1])
         parts = tuple(module.inside.removesuffix(".py").removesuffix("/__init__").split("/"))
         if _COPIES.isdisjoint(parts):
-            self._files.setdefault(parts[-1], []).append(ModuleFile(module.path, parts, _defined(module)))
+            file = ModuleFile(module.path, parts, _defined(module))
+            for key in {parts[-1:], parts[-2:]}:
+                self._files.setdefault(key, []).append(file)
         for each in module.imports:
             if each.certain and each.name and not each.module.startswith("."):
                 importers = self._imported.setdefault((each.module, each.name), [])
@@ -75,7 +79,10 @@ class ImportPaths:
         wanted = tuple(module.split("."))
         if wanted[0] in sys.stdlib_module_names:
             return None
-        fitting = [file for file in self._files.get(wanted[-1], ()) if file.parts[-len(wanted) :] == wanted]
+        named = self._files.get(wanted[-2:], [])
+        fitting = (
+            named if len(wanted) < _KEY_PARTS else [file for file in named if file.parts[-len(wanted) :] == wanted]
+        )
         return fitting[0] if len(fitting) == 1 and name in fitting[0].defined else None
 
 

@@ -20,7 +20,7 @@ def find_kept_sessions(module: ParsedModule, sessions: SessionOpenings) -> Itera
         if not cls.name.startswith("Test") and not cls.name.endswith("TestCase"):
             methods = module.methods_of(cls)
             yield from _on_the_class(module, sessions, cls, methods)
-            if not is_managed(methods) and not is_singleton(module, cls):
+            if not is_managed(cls, methods) and not is_singleton(module, cls):
                 yield from _on_self(module, sessions, cls, methods)
 
 
@@ -43,7 +43,8 @@ def _on_self(
     for statement in (statement for method in methods for statement in method.assignments if not _prepares(method)):
         value, targets = assigned(statement)
         owner, _, name = dotted(targets[0]).rpartition(".")
-        if owner == "self" and sessions.opened_by(value) and not closes(cls, name):
+        # A connection of Django's is closed by Django, after each request.
+        if owner == "self" and sessions.opened_by(value, django=False) and not closes(cls, name):
             message = f"{cls.name} opens a database session, keeps it as self.{name}, and never closes it"
             yield module.fault("SE103", statement, message)
 

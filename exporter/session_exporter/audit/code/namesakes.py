@@ -4,6 +4,7 @@ import ast
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -19,6 +20,9 @@ _PLAIN_BASES: Final = frozenset(
 )
 _NEAR: Final = 0.85
 _SHOWN: Final = 6
+# Every pair is compared: a generated code base may have thousands of either.
+_CLASSES_MAX: Final = 50
+_ATTRIBUTES_MAX: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +50,15 @@ class Namesakes:
             if isinstance(node, ast.ClassDef) and _is_about_sessions(node.name):
                 bases = frozenset(map(tail, node.bases))
                 shape = ClassShape(
-                    node.name, module.inside, module.spot(node), bases, frozenset(_attributes(module, node))
+                    node.name,
+                    module.inside,
+                    module.spot(node),
+                    bases,
+                    frozenset(islice(_attributes(module, node), _ATTRIBUTES_MAX)),
                 )
-                self._shapes.setdefault(node.name, []).append(shape)
+                shapes = self._shapes.setdefault(node.name, [])
+                if len(shapes) < _CLASSES_MAX:
+                    shapes.append(shape)
 
     def faults(self) -> Iterator[Fault]:
         """Return the pairs that differ in an attribute."""

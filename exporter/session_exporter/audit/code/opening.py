@@ -27,16 +27,16 @@ class SessionOpenings:
         self._with_sqlalchemy = any(each.module.startswith(("sqlalchemy", "sqlmodel")) for each in module.imports)
         self._makers = set(self._made()) if self._with_sqlalchemy else set()
 
-    def opened_by(self, node: ast.AST | None) -> bool:
-        """Whether an expression is a new database session, or a connection of Django's."""
+    def opened_by(self, node: ast.AST | None, *, django: bool = True) -> bool:
+        """Whether an expression is a new database session, or (with `django`) one of Django's connections."""
         if isinstance(node, ast.Await):
-            return self.opened_by(node.value)
+            return self.opened_by(node.value, django=django)
         if isinstance(node, ast.BoolOp):
-            return any(map(self.opened_by, node.values))
+            return any(self.opened_by(value, django=django) for value in node.values)
         if isinstance(node, ast.IfExp):
-            return self.opened_by(node.body) or self.opened_by(node.orelse)
+            return any(self.opened_by(value, django=django) for value in (node.body, node.orelse))
         if isinstance(node, ast.Subscript):
-            return self._module.resolve(node.value) == "django.db.connections"
+            return django and self._module.resolve(node.value) == "django.db.connections"
         return isinstance(node, ast.Call) and self._is_opening(node)
 
     def annotated_by(self, node: ast.AST | None) -> bool:

@@ -11,7 +11,7 @@ from typing import Final
 
 from session_exporter.audit.code.classes import is_singleton
 from session_exporter.audit.code.faults import Fault
-from session_exporter.audit.code.naming import dotted, noun_of, tail, words
+from session_exporter.audit.code.naming import dotted, noun_of, tail, text_of, words
 from session_exporter.audit.code.opening import SessionOpenings
 from session_exporter.audit.code.parsed import OwnedFunction, ParsedModule, assigned
 
@@ -46,7 +46,7 @@ class SharedSessions:
         for function in module.functions:
             yield from _declared_global(module, sessions, function)
             yield from _cached(module, sessions, function)
-            yield from _on_the_application(module, sessions, function)
+        yield from _on_the_application(module, sessions)
         yield from _in_singletons(module, sessions)
 
     def faults(self) -> Iterator[Fault]:
@@ -131,12 +131,18 @@ def _cached(module: ParsedModule, sessions: SessionOpenings, function: OwnedFunc
             yield module.fault("SE104", statement, message)
 
 
-def _on_the_application(module: ParsedModule, sessions: SessionOpenings, function: OwnedFunction) -> Iterator[Fault]:
-    for statement in function.assignments:
+def _on_the_application(module: ParsedModule, sessions: SessionOpenings) -> Iterator[Fault]:
+    """Find `app.state.db = SessionLocal()`, `app["db"] = SessionLocal()`."""
+    inner = (statement for function in module.functions for statement in function.assignments)
+    for statement in (*module.assignments, *inner):
         value, targets = assigned(statement)
-        for name in filter(_APPLICATION.fullmatch, map(dotted, targets)):
+        for name in filter(_APPLICATION.fullmatch, map(_name_of, targets)):
             if sessions.opened_by(value):
                 yield module.fault("SE104", statement, f"{name} is one database session for all requests")
+
+
+def _name_of(target: ast.expr) -> str:
+    return f"{dotted(target.value)}.{text_of(target.slice)}" if isinstance(target, ast.Subscript) else dotted(target)
 
 
 def _in_singletons(module: ParsedModule, sessions: SessionOpenings) -> Iterator[Fault]:
