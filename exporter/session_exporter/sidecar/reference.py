@@ -32,7 +32,9 @@ counting starts anew. Creates, rapid duplicate creates and context losses carry 
 user as a pseudonym. By default no user is a label, and no session ever: where the race remediation document puts
 `user_id` on a metric, ours counts all users of a scope together, and the users are found in the incidents. With
 `per_user.top` the `session_user_*` metrics count [the worst users](howto/show-the-worst-users.md) one by one as well;
-how to ask for the reuse ratio of one of them is said there.
+how to ask for the reuse ratio of one of them is said there. What the database tells needs a
+[`watch`](howto/watch-the-database.md): `session_exporter_watch_*` and `session_unreported_creates_total` are there from
+the first scrape on then, `session_db_active_rows` and `session_db_duplicate_active_users` once rows have been counted.
 
 Who shows a metric: `journal` is a sidecar that counts what its host's or pod's workers write, `session-exporter serve`.
 Where many machines are counted together, `forward` is `session-exporter forward`, which knows its host or pod, and
