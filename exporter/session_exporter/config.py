@@ -134,6 +134,11 @@ class Config:
             table for table in self.tables if table.created_at and (not watch.tables or table.table in watch.tables)
         )
 
+    @property
+    def hooked_tables(self) -> tuple[TableMapping, ...]:
+        """The tables whose statements are followed in the application."""
+        return tuple(table for table in self.tables if table.hook)
+
     def describe(self) -> list[str]:
         """Write the effective configuration as sorted `key: value` lines, defaults included.
 

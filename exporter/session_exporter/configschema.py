@@ -72,6 +72,7 @@ SCHEMA: Final[Mapping[str, Key]] = MappingProxyType(
         "tables[].end_reason": Key("end_reason", _NAME),
         "tables[].rows": Key("rows", kinds.Choice(mappings.ROWS)),
         "tables[].restart_on": Key("restart_on", _COLUMNS),
+        "tables[].hook": Key("hook", kinds.Boolean()),
         "calls[].call": Key("call", _PATH),
         "calls[].kind": Key("kind", kinds.Choice(mappings.CALL_KINDS)),
         "calls[].scope": Key("scope", _SCOPE_NAME),

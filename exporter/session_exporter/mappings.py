@@ -37,6 +37,7 @@ class TableMapping:
         end_reason: The column that says why it ended.
         rows: `sessions`: one row per session. `messages`: many rows, the first of which is the create.
         restart_on: Columns whose change ends the session and starts another one under the same id.
+        hook: Whether the application's statements are followed; if not, only the watch and an audit read the table.
 
     Raises:
         ValueError: A value is none of these.
@@ -55,6 +56,7 @@ class TableMapping:
     end_reason: str = ""
     rows: str = "sessions"
     restart_on: tuple[str, ...] = ()
+    hook: bool = True
 
     def __post_init__(self) -> None:
         _text("table", self.table)

@@ -77,6 +77,14 @@ def test_every_section_has_its_hook(install, tracker, recorder) -> None:
     assert not any(recorder.hooks.values())
 
 
+def test_a_table_that_only_the_sidecar_reads_is_not_hooked(install, tracker, recorder) -> None:
+    pytest.importorskip("sqlalchemy")
+    install(Config(tables=(TableMapping("sessions", hook=False),)), tracker)
+    assert recorder.hooks == {"autoload": True}
+    install(Config(tables=(TableMapping("sessions", hook=False), TableMapping("others"))), tracker)
+    assert set(recorder.hooks) == {"autoload", "sqlalchemy"}
+
+
 def test_the_worker_is_visible_at_once(install, tracker, recorder) -> None:
     install(Config(), tracker)
     assert (recorder.opened, recorder.hooks, recorder.events) == (1, {"autoload": True}, [])

@@ -19,7 +19,9 @@ _NOBODY: Final = "users of the requests"
 
 def hooked_lines(config: Config) -> Iterator[str]:
     """Say of every entry what would be hooked, each in one line that begins with its place: `tables[0]: ...`."""
-    yield from _numbered("tables", map(table_sentence, config.tables))
+    for number, table in enumerate(config.tables):
+        if table.hook:
+            yield f"tables[{number}]: {table_sentence(table)}"
     yield from _numbered("calls", map(call_sentence, config.calls))
     yield from _numbered("stores", map(store_sentence, config.stores))
     yield from _numbered("middleware", map(middleware_sentence, config.middleware))

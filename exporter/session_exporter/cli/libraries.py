@@ -28,13 +28,13 @@ def library_lines(config: Config) -> Iterator[str]:
     """Say of every library that a hook or watch needs whether it is installed, and what stands in its way."""
     for need in needs(config):
         yield f"{need.distribution} (for {', '.join(need.parts)}): {_state(need.distribution)}"
-    if config.tables or config.db_sessions:
+    if config.hooked_tables or config.db_sessions:
         yield f"{INSTRUMENTOR} (optional, for traces): {_instrumentor()}"
 
 
 def needs(config: Config) -> list[Need]:
     """The libraries that the hooks and watches of a configuration need beside our own dependencies."""
-    statements = {"tables": config.tables, "db_sessions": config.db_sessions, "watch": config.watch}
+    statements = {"tables": config.hooked_tables, "db_sessions": config.db_sessions, "watch": config.watch}
     parts = tuple(part for part, given in statements.items() if given)
     found = [Need(SQLALCHEMY, parts)] if parts else []
     servers = tuple(_server(number, watch) for number, watch in enumerate(config.watch) if not _is_file(watch))

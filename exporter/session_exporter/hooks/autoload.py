@@ -105,16 +105,19 @@ def install(config: Config, tracker: SessionTracker | None = None) -> Uninstall:
 
 def _install_section(section: str, config: Config, tracker: SessionTracker) -> list[Uninstall]:
     # What OpenTelemetry does is the application's to say: it is followed, not configured.
-    asked = section == "opentelemetry" or getattr(config, section)
-    if not asked:
+    if section != "opentelemetry" and not _asked(section, config):
         return []
     module, name = _INSTALLERS[section]
     installer: Callable[..., Uninstall] = getattr(importlib.import_module(module), name)
     return [installer(*_arguments(section, config), tracker, **_options(section, config))]
 
 
+def _asked(section: str, config: Config) -> Any:
+    return config.hooked_tables if section == "tables" else getattr(config, section)
+
+
 def _arguments(section: str, config: Config) -> tuple[Any, ...]:
-    return () if section in {"db_sessions", "opentelemetry"} else (getattr(config, section),)
+    return () if section in {"db_sessions", "opentelemetry"} else (_asked(section, config),)
 
 
 def _options(section: str, config: Config) -> dict[str, Any]:
