@@ -76,8 +76,12 @@ def test_a_database_without_the_race_is_told_to_be_so(url) -> None:
     assert "No session was created less than 10s after another of its user" in done.stdout
 
 
-def test_no_line_is_wider_than_a_terminal(url) -> None:
-    rows = [(f"{'s' * 60}{number}", "u" * 60, "active", f"2026-11-20 21:12:{number:02}", None) for number in range(30)]
+@pytest.mark.parametrize("length", [1, 12, 34, 60])
+def test_no_line_is_wider_than_a_terminal(url, length) -> None:
+    rows = [
+        (f"{number:02}{'s' * length}", "u" * length, "active", f"2026-11-20 21:12:{number:02}", None)
+        for number in range(30)
+    ]
     done = audit("--url", url(rows), *DESCRIBED, "--show-ids")
     wide = [line for line in done.stdout.splitlines() if _cells(line) > 80 and not line.startswith("Database:")]
     assert not wide
@@ -154,6 +158,18 @@ def test_what_cannot_be_read_is_not_taken_for_sound(url, tmp_path) -> None:
     assert (code, told["found"], told["complete"]) == (2, False, False)
     text = audit("--url", f"sqlite:///{tmp_path / 'app.db'}", "--config.file", config).stdout
     assert "there is" in text or "none of this name" in text
+
+
+def test_a_table_that_says_nothing_of_users_cannot_be_told(url) -> None:
+    code, told = document("--url", url(RACED), "--table", "chats", "--created-at", "created_at")
+    assert (code, told["found"], told["complete"]) == (2, False, False)
+
+
+def test_many_sessions_of_a_user_are_no_fault_where_the_scope_says_so(url, tmp_path) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text(CONFIG.replace("duplicate_window: 100ms", "sessions_per_user: many"))
+    code, told = document("--url", url(RACED), "--config.file", config, "--table", "chats")
+    assert (code, told["found"], told["complete"]) == (0, False, True)
 
 
 def test_the_url_may_be_in_the_environment_or_a_file(url, tmp_path) -> None:

@@ -13,7 +13,9 @@ from session_exporter.quantities import format_duration
 _WIDTH: Final = 78
 _BAR_CHARS: Final = 30
 _DAYS_MAX: Final = 14
-_NAME_CHARS_MAX: Final = 24
+# A UUID is shown whole.
+_NAME_CHARS_MAX: Final = 40
+_KEY_CHARS_MAX: Final = 14
 _SESSIONS_MAX: Final = 3
 _Document = Mapping[str, Any]
 
@@ -107,7 +109,7 @@ def _crowds(active: _Document | None) -> list[str]:
         return []
     lines = ["Duplicate active sessions now, the newest first (UTC):"]
     for each in active["worst"]:
-        key = f" {_name(each['key'])}" if each["key"] else ""
+        key = f" {inert(each['key'], _KEY_CHARS_MAX)}" if each["key"] else ""
         lines.append(f"  {_name(each['user'])}{key}: {each['rows']} active sessions")
         sessions = each["sessions"][:_SESSIONS_MAX]
         lines += [f"    {_name(one['session'])}  {_moment(one['created_at'])}" for one in sessions]
@@ -152,7 +154,9 @@ def _smallest(pairs: Sequence[_Document]) -> list[str]:
     for pair in pairs:
         first, second = pair["sessions"]
         lines.append(f"  {_gap(pair['gap_seconds']):>9}  {_name(pair['user'])}  {_moment(second['created_at'])}")
-        lines.append(f"{'':13}{_name(second['session'])} after {_name(first['session'])}")
+        names = _name(second["session"]), f"after {_name(first['session'])}"
+        joined = " ".join(names)
+        lines += [f"{'':13}{line}" for line in ([joined] if len(joined) < _WIDTH - 13 else names)]
     return lines
 
 

@@ -60,6 +60,7 @@ def _audit(connection: Connection, subject: Subject, since_us: int | None) -> Ta
         subject.mapping.table,
         subject.mapping.scope,
         subject.rules.duplicate_window_us,
+        is_many=not subject.is_one,
         gaps=tuple(_gaps(subject)),
         rows=counts.rows,
         without_user=counts.without_user,

@@ -47,7 +47,7 @@ class AuditWriter:
             "since": time_text(since_us),
             "ids": "plain" if self.names.show_ids else "pseudonyms",
             "found": any(table.is_found for table in tables),
-            "complete": not any(table.problem for table in tables),
+            "complete": all(table.is_told for table in tables),
             "tables": [self._table(table) for table in tables],
         }
 

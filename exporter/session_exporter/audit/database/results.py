@@ -129,6 +129,7 @@ class TableAudit(NamedTuple):
         table: Its name, as the mapping has it.
         scope: The kind of session that it keeps.
         window_us: What a rapid duplicate is less than.
+        is_many: Whether users may have many sessions of this scope.
         problem: Why it could not be read; `""` when it could.
         gaps: What could not be told, and what is missing for it.
         rows: All rows; of messages, sessions.
@@ -143,6 +144,7 @@ class TableAudit(NamedTuple):
     table: str
     scope: str
     window_us: int
+    is_many: bool = False
     problem: str = ""
     gaps: Sequence[str] = ()
     rows: int = 0
@@ -152,6 +154,11 @@ class TableAudit(NamedTuple):
     history: CreateHistory | None = None
     guards: Guards | None = None
     remedy: Remedy | None = None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it can be told at all if the race is here; where users may have many sessions, it is no race."""
+        return not self.problem and (self.is_many or self.active is not None or self.history is not None)
 
     @property
     def is_found(self) -> bool:
