@@ -267,6 +267,21 @@ def test_it_stops_at_once_while_the_database_hangs(table: Table, sidecar: Watche
         assert not [each for each in sidecar.threads() if each.startswith("watch")]
 
 
+def test_it_stops_within_seconds_while_the_server_lets_nobody_in(own_postgres: Postgres, tmp_path: Path) -> None:
+    table = Table(own_postgres)
+    with running(tmp_path, configured(table.url())) as sidecar:
+        sidecar.until_up()
+        os.kill(own_postgres.pid, signal.SIGSTOP)
+        try:
+            sidecar.engine._watching._now.watchers["main"]._database.cut()
+            sidecar.until_down()
+            assert sidecar.chat().creates == 0
+            sidecar.stop()
+            assert not [each for each in sidecar.threads() if each.startswith("watch")]
+        finally:
+            os.kill(own_postgres.pid, signal.SIGCONT)
+
+
 @contextmanager
 def stopped_backend(table: Table) -> Iterator[None]:
     """The server's side of the watch's connection does nothing any more."""
