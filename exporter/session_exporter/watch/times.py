@@ -9,7 +9,7 @@ from session_exporter.errors import TableUnusable
 from session_exporter.watch import catalog
 from session_exporter.watch.clock import EPOCH, MICROSECOND
 
-from sqlalchemy import Integer, case, cast, extract, func, select  # isort: skip
+from sqlalchemy import BigInteger, Integer, case, cast, extract, func, null, select  # isort: skip
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -65,6 +65,11 @@ class TimeColumn:
         """When a `minute` begins; 0 for none."""
         return int(value) * MINUTE_US if value is not None else 0
 
+    @property
+    def total_us(self) -> "ColumnElement[Any]":
+        """The microseconds of all rows of a group together: which rows they are, as far as a number can tell."""
+        return func.sum(cast(func.round(extract("epoch", self.column) * _SECOND_US), BigInteger))
+
 
 class SecondsColumn(TimeColumn):
     """A number of seconds since the epoch."""
@@ -91,6 +96,11 @@ class SecondsColumn(TimeColumn):
     def minute(self) -> "ColumnElement[Any]":
         """As `TimeColumn`."""
         return self._floor(self.column / 60)  # type: ignore[no-any-return]
+
+    @property
+    def total_us(self) -> "ColumnElement[Any]":
+        """As `TimeColumn`."""
+        return func.sum(cast(func.round(self.column * _SECOND_US), BigInteger))
 
 
 class TextColumn(TimeColumn):
@@ -123,6 +133,11 @@ class TextColumn(TimeColumn):
     def minute_us(self, value: Any) -> int:
         """As `TimeColumn`."""
         return self.to_us(value)
+
+    @property
+    def total_us(self) -> "ColumnElement[Any]":
+        """NULL: SQL cannot add them up."""
+        return null()
 
 
 def time_column(connection: "Connection", table: Any, column: Any, kind: str, name: str) -> TimeColumn:
