@@ -175,8 +175,8 @@ CASES = {
         "(5, 'bob', 'gone', '{3}')",
     ),
     "names that are quoted": Case(
-        '"Id" integer PRIMARY KEY, "user" varchar(20) NOT NULL, "the %s state" varchar(20) NOT NULL, "at" timestamp',
-        mapped('Chat "Rooms"', id=("Id",), user="user", created_at="at", active={"the %s state": ["it's on"]}),
+        '"Id" integer PRIMARY KEY, "its user" varchar(20) NOT NULL, "the %s state" varchar(20) NOT NULL, at timestamp',
+        mapped('Chat "Rooms"', id=("Id",), user="its user", created_at="at", active={"the %s state": ["it's on"]}),
         "(1, 'ann', 'it''s on', '{0}'), (2, 'ann', 'it''s on', '{2}'), (3, 'bob', 'it''s on', '{3}'), "
         "(4, 'bob', 'it''s 100%s off', '{3}')",
     ),

@@ -61,7 +61,7 @@ def _indexes(connection: Connection, subject: Subject) -> Iterable[AuditedIndex]
     else:
         yield from _sqlite_indexes(connection, subject.table.name)
         # One that is an integer has no index of its own.
-        keys = [column.name for column in subject.table.primary_key.columns]
+        keys = [_quoted(column.name) for column in subject.table.primary_key.columns]
         yield AuditedIndex("of the primary key", is_unique=True, is_valid=True, condition="", terms=keys)
 
 
@@ -74,7 +74,8 @@ def _sqlite_indexes(connection: Connection, table: str) -> Iterable[AuditedIndex
     for index in connection.execute(found, {"table": table}).all():
         names = [row.name for row in connection.execute(columns, {"name": index.name})]
         terms, condition = _parts(index.sql or "")
-        whole = [name if name is not None else term for name, term in zip(names, terms or names, strict=False)]
+        # An expression has no name.
+        whole = [term if name is None else _quoted(name) for name, term in zip(names, terms or names, strict=False)]
         yield AuditedIndex(index.name, bool(index.is_unique), is_valid=True, condition=condition, terms=whole)
 
 
@@ -132,6 +133,10 @@ def _is_of_key(term: str, subject: Subject) -> bool:
 
 def _names(term: str) -> set[str]:
     return {_unquoted(word) for word in _WORD.findall(re.sub(r"'(?:[^']|'')*'|::[a-z ]+", "", term))}
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _unquoted(word: str) -> str:
