@@ -65,7 +65,8 @@ class Database:
         self._password = str(url.password or "")
         self._timeout_s = statement_timeout_s
         self._deadline_s = float("inf")
-        self._engine = self._sqlite(url) if url.get_backend_name() == "sqlite" else _postgresql(url)
+        self._is_file = url.get_backend_name() == "sqlite"
+        self._engine = self._sqlite(url) if self._is_file else _postgresql(url)
         self._connection: Connection | None = None
         self._driver_connection: Any = None
         # Before SQLAlchemy asks it anything.
@@ -96,6 +97,8 @@ class Database:
             raise told(error, self.address, self._password) from None
         finally:
             self._deadline_s = float("inf")
+            if self._is_file:
+                self.close()  # it may be replaced by another one, and ours would be the one that is gone
 
     def cut(self) -> None:
         """Let whatever waits for the database fail at once; any thread may call."""
