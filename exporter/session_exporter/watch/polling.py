@@ -17,15 +17,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from msgspec import structs
 
 from session_exporter.core.rows import Row
-from session_exporter.errors import TableUnusable
 from session_exporter.mappings import TableMapping
+from session_exporter.watch.acquaintance import Acquaintance
 from session_exporter.watch.clock import Moment, moment
 from session_exporter.watch.ends import LiveIds
 from session_exporter.watch.findings import Findings, TablePosition
 from session_exporter.watch.pages import PAGE_ROWS, Reader
 from session_exporter.watch.seeding import Seeding
 from session_exporter.watch.sweeping import RecentRows, late_pages
-from session_exporter.watch.tables import POSTGRESQL, SessionTable
 from session_exporter.watch.telling import changed_rows, created_rows
 from session_exporter.watch.times import MINUTE_US, TimeColumn
 from session_exporter.watchsettings import WatchSettings
@@ -39,13 +38,8 @@ MARGIN_US: Final = 1_000_000
 FUTURE_US: Final = 3_600_000_000
 # Where transactions have been open for longer, what is older is counted and not read again each time.
 READ_AGAIN_US: Final = 120_000_000
-# A table without an index on the time is read so much less often.
-SLOWER: Final = 12
-# What the catalogue says is asked for so often.
-_SHAPE_US: Final = 300_000_000
 # A position without rows is told when it has moved so far.
 _TOLD_US: Final = 30_000_000
-_WARNINGS_MAX: Final = 20
 
 _Piece: TypeAlias = tuple[list[Row], TablePosition]
 
@@ -87,10 +81,9 @@ class TableWatch:
         self._settings = settings
         self._retention_us = retention_us
         self._reader = Reader(page_rows)
+        self._known = Acquaintance(mapping)
         self._margin_us = margin_us
         self._ask = ask
-        self._shape_until_us = 0
-        self._turn = 0
         self._look: Iterator[_Piece] | None = None
         self._judged_us = 0
         self._recent, self._changed = RecentRows(), RecentRows()
@@ -98,8 +91,6 @@ class TableWatch:
         self._swept_us = 0
         self._live = LiveIds()
         self._seeding: Seeding | None = None
-        self._warned: set[str] = set()
-        self._warnings: list[str] = []
 
     def look(self, connection: "Connection", *, seen_us: int, judged_us: int) -> Findings | None:
         """Go on with a look, or begin one.
@@ -123,7 +114,8 @@ class TableWatch:
         try:
             piece = next(self._look, None)
         except BaseException:
-            self._look, self._shape_until_us = None, 0
+            self._look = None
+            self._known.doubt()
             raise
         if piece is None:
             self._look = None
@@ -134,16 +126,15 @@ class TableWatch:
 
     def take_warnings(self) -> list[str]:
         """What whoever runs this should be told, each once."""
-        warnings, self._warnings = self._warnings, []
-        return warnings
+        return self._known.take_warnings()
 
     # One look. What is noted after a `yield` is noted once the piece was taken.
 
     def _pieces(self, seen_us: int) -> Iterator[_Piece]:
         now = self._ask(self._reader.connection)
         self.clock_skew_us = now.now_us - seen_us
-        self._renew(now)
-        self._turn += 1
+        self._known.renew(self._reader.connection, now.now_us)
+        self._reader.table = self._known.table
         if self._here is None:
             yield [], TablePosition(since_us=now.now_us, created_us=now.now_us, updated_us=now.now_us)
         told = self.position
@@ -156,14 +147,15 @@ class TableWatch:
         yield from self._old()
 
     def _has_moved(self) -> bool:
-        told_us = min(self.position.created_us, self.position.updated_us) if self.position else 0
-        return min(self._position.created_us, self._position.updated_us) - told_us >= _TOLD_US
+        told, here = self.position, self._position
+        moved_us = (here.created_us - told.created_us, here.updated_us - told.updated_us) if told else (0,)
+        return max(moved_us) >= _TOLD_US
 
     def _new(self, now: Moment) -> Iterator[_Piece]:
-        if self._is_turn(self._mapping.created_at):
+        if self._known.is_turn(self._mapping.created_at):
             yield from self._created(now)
             yield from self._swept(now)
-        if self._is_turn(self._mapping.updated_at):
+        if self._known.is_turn(self._mapping.updated_at):
             yield from self._updated(now)
 
     def _settled(self, now: Moment) -> TablePosition:
@@ -171,10 +163,10 @@ class TableWatch:
         known_us = now.known_us
         settled_us = now.settled_us(self._settings.longest_transaction_us) - self._margin_us
         position = self._position
-        if self._is_turn(self._mapping.created_at):
+        if self._known.is_turn(self._mapping.created_at):
             created_us = max(settled_us, known_us - self._settings.sweep_us, position.since_us)
             position = structs.replace(position, created_us=created_us)
-        if self._is_turn(self._mapping.updated_at):
+        if self._known.is_turn(self._mapping.updated_at):
             position = structs.replace(position, updated_us=max(settled_us, known_us - READ_AGAIN_US))
         return position
 
@@ -218,7 +210,7 @@ class TableWatch:
     def _is_fresh(self, row: Any) -> bool:
         session, created_us = self._reader.table.session(row), self._reader.table.created_us(row)
         if not session or not created_us:
-            self._warn(f"table {self._mapping.table}: rows without an id or a time that can be read are left out")
+            self._known.warn(f"table {self._mapping.table}: rows without an id or a time that can be read are left out")
             return False
         return created_us >= self._position.since_us and (session, created_us) not in self._recent
 
@@ -251,7 +243,7 @@ class TableWatch:
             self._live.drop(table.session(row))
 
     def _live_checked(self, now: Moment) -> Iterator[list[Row]]:
-        if not self._is_turn(self._mapping.id[0]):
+        if not self._known.is_turn(self._mapping.id[0]):
             return
         over = self._live.check(self._reader, now.now_us)
         if over:
@@ -284,26 +276,5 @@ class TableWatch:
     def _times(self) -> TimeColumn:
         times = self._reader.table.created_at
         if times is None:
-            raise TableUnusable(f"table {self._mapping.table}: created_at: not set; expected the column of a time")
+            raise AssertionError("a table without it is refused before")
         return times
-
-    def _renew(self, now: Moment) -> None:
-        """Ask the catalogue; a file may keep its times in another way as soon as it has its first row."""
-        connection = self._reader.connection
-        if connection.dialect.name == POSTGRESQL and now.now_us < self._shape_until_us:
-            return
-        self._reader.table = SessionTable(self._mapping, connection)
-        self._shape_until_us = now.now_us + _SHAPE_US
-        _ = self._times
-        for name in (self._mapping.created_at, self._mapping.updated_at, self._mapping.id[0]):
-            if name and not self._reader.table.has_index_on(name):
-                self._warn(self._reader.table.index_advice(name))
-
-    def _is_turn(self, name: str) -> bool:
-        """Whether a column is to be asked for this time; without an index that costs."""
-        return bool(name) and (self._turn % SLOWER == 1 or self._reader.table.has_index_on(name))
-
-    def _warn(self, text: str) -> None:
-        if text not in self._warned and len(self._warned) < _WARNINGS_MAX:
-            self._warned.add(text)
-            self._warnings.append(text)

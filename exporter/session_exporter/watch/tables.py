@@ -48,6 +48,7 @@ class SessionTable:
         created_at: The column of `mapping.created_at`; None for none.
         updated_at: The column of `mapping.updated_at`; None for none.
         ids: The columns of the id.
+        is_guessed: A column without a value yet may turn out to keep times in another way.
 
     Raises:
         TableUnusable: The table, or one of its columns, is not there, or keeps no times.
@@ -67,6 +68,7 @@ class SessionTable:
         self.ids = tuple(map(self.column, mapping.id))
         self.created_at = self._time(mapping.created_at, connection)
         self.updated_at = self._time(mapping.updated_at, connection)
+        self.is_guessed = any(times.is_guessed for times, _ in self._times())
         # What is read of every row.
         self._ids = [(self._places[name], self._has_uuids(name)) for name in mapping.id]
         self._user = self._places.get(mapping.user, -1)

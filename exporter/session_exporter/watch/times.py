@@ -36,7 +36,10 @@ class TimeColumn:
     Attributes:
         column: As given.
         selected: What to select: NULL for what Python has no time for.
+        is_guessed: There is no row yet that tells how the column keeps times.
     """
+
+    is_guessed = False
 
     def __init__(self, column: Any, *, is_aware: bool) -> None:
         self.column = column
@@ -160,6 +163,12 @@ def time_column(connection: "Connection", table: Any, column: Any, kind: str, na
             return SecondsColumn(column, is_whole=kind == catalog.INTEGER, floor=func.floor)
         raise TableUnusable(f"{name}: expected a timestamp, or a number of seconds since 1970")
     newest = connection.execute(select(column).select_from(table).order_by(column.desc()).limit(1)).scalar()
+    found = _of_sqlite(column, newest, kind)
+    found.is_guessed = newest is None
+    return found
+
+
+def _of_sqlite(column: Any, newest: Any, kind: str) -> TimeColumn:
     if isinstance(newest, int | float) or (newest is None and kind == catalog.INTEGER):
         return SecondsColumn(column, is_whole=False, floor=_truncated)
     is_iso = isinstance(newest, str) and len(newest) > _DATE_CHARS and newest[_DATE_CHARS] == "T"
