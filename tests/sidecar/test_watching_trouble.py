@@ -59,6 +59,19 @@ def test_a_wrong_password_is_a_refusal_and_told_without_it(table: Table, tmp_pat
         assert sidecar.until_created(1).creates == 1
 
 
+def test_a_password_that_was_changed_in_its_file_is_found_there(table: Table, tmp_path: Path) -> None:
+    table.execute(f"GRANT SELECT ON sessions TO {LOCKED_USER}")
+    right = table.url(LOCKED_USER).replace("@", f":{LOCKED_PASSWORD}@")
+    file = tmp_path / "url"
+    file.write_text(right.replace(LOCKED_PASSWORD, "outdated"), encoding="utf-8")
+    config = configured(table.url(), watch=(WatchSettings(url_file=file, **HASTE),))
+    with running(tmp_path, config) as sidecar:
+        until(lambda: sidecar.figures().errors.get("refused"), "it is refused")
+        file.unlink()
+        file.write_text(right, encoding="utf-8")
+        sidecar.until_up()
+
+
 def test_a_locked_table_times_out_while_others_go_on(table: Table, tmp_path: Path, told) -> None:
     other = Table(table.server, "others", table.database)
     elsewhere = Table(table.server, "elsewhere")

@@ -6,10 +6,12 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from session_exporter.core.scopes import ScopeRules
-from session_exporter.errors import DatabaseError
+from session_exporter.errors import ConfigError, DatabaseError
 from session_exporter.mappings import TableMapping
 from session_exporter.watch.address import database_url
 from session_exporter.watch.condition import Condition
@@ -64,7 +66,8 @@ class Watcher:
         patience_s: float = PATIENCE_S,
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        url = database_url(settings.url, settings.url_file, environ, key)
+        self._find_url = partial(database_url, settings.url, settings.url_file, environ, key)
+        self._url = url = self._find_url()
         scopes = {table.scope: rules[table.scope] for table in tables}
         self.terms = (settings, tables, scopes, retention_us, counts, url)
         self._settings = settings
@@ -236,4 +239,13 @@ class Watcher:
         else:
             errand.schedule.again()
             self._connecting.fail()
+            if reason == "refused":
+                self._heed_new_url()
         self._condition.fail(errand.table if is_table else "", errand.name, reason, error)
+
+    def _heed_new_url(self) -> None:
+        """Passwords in files are changed now and then, and nobody reloads for that."""
+        with suppress(ConfigError):  # the file is being written: the next refusal looks again
+            url = self._find_url()
+            if url != self._url:
+                self._url, self._database = url, Database(url)
