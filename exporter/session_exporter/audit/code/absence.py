@@ -15,9 +15,12 @@ class Absence:
     """Follows the result of one lookup through a function: the names it is given, and the tests of them."""
 
     def __init__(self, found: list[Occurrence], lookup: Occurrence) -> None:
-        self._found = found
         self._lookup = lookup
-        self._names = self._followed()
+        self._names = self._followed(found)
+        self._ifs = [each for each in found if isinstance(each.node, ast.If)]
+        self._ors = [
+            each.node for each in found if isinstance(each.node, ast.BoolOp) and isinstance(each.node.op, ast.Or)
+        ]
 
     def leads_to(self, creation: Occurrence) -> bool:
         """Whether `creation` is reached because the lookup found nothing."""
@@ -25,9 +28,9 @@ class Absence:
             return False
         return self._in_absent_arm(creation) or self._after_present_return(creation) or self._in_handler(creation)
 
-    def _followed(self) -> frozenset[str]:
+    def _followed(self, found: list[Occurrence]) -> frozenset[str]:
         names: set[str] = set()
-        for each in self._found:
+        for each in found:
             if each.order > self._lookup.order or _holds(each.node, self._lookup.node):
                 value, targets = assigned(each.node)
                 if isinstance(each.node, ast.NamedExpr):
@@ -48,25 +51,22 @@ class Absence:
             if test is not None and self._absent_arm(test) == arm.number:
                 return True
         return any(
-            isinstance(each.node, ast.BoolOp)
-            and isinstance(each.node.op, ast.Or)
-            and self._absent_arm(each.node.values[0]) == 1
-            and any(child is creation.node for value in each.node.values[1:] for child in ast.walk(value))
-            for each in self._found
+            self._absent_arm(node.values[0]) == 1
+            and any(child is creation.node for value in node.values[1:] for child in ast.walk(value))
+            for node in self._ors
         )
 
     def _after_present_return(self, creation: Occurrence) -> bool:
-        for each in self._found:
-            node = each.node
-            if (
-                not isinstance(node, ast.If)
-                or each.order > creation.order
-                or any(arm.node is node for arm in creation.path)
-            ):
-                continue
-            if creation.may_follow(each) and self._absent_arm(node.test) == 1 and _returns(node.body):
-                return True
-        return False
+        around = {id(arm.node) for arm in creation.path}
+        return any(
+            isinstance(each.node, ast.If)
+            and each.order < creation.order
+            and id(each.node) not in around
+            and _returns(each.node.body)
+            and self._absent_arm(each.node.test) == 1
+            and creation.may_follow(each)
+            for each in self._ifs
+        )
 
     def _in_handler(self, creation: Occurrence) -> bool:
         tried = {id(arm.node) for arm in self._lookup.path if isinstance(arm.node, ast.Try) and arm.number == 0}

@@ -12,7 +12,7 @@ from session_exporter.audit.code.statements import deleted, inserted
 
 def find_clearing(module: ParsedModule, function: OwnedFunction, found: list[Occurrence]) -> Iterator[Fault]:
     """Find deletions that an insertion into the same table follows; each insertion is reported once."""
-    clears = list(islice(deleted(found), STEPS_MAX))
+    clears = list(deleted(found))
     if not clears or is_guarded(function.node, found):
         return
     reported: set[str] = set()

@@ -33,9 +33,10 @@ def find_creating(module: ParsedModule, function: OwnedFunction, found: list[Occ
     creations = list(islice(_creations(found), STEPS_MAX)) if lookups else []
     if not creations or is_guarded(function.node, found):
         return
-    for creation in creations:
-        for lookup in lookups:
-            if _same(lookup, creation) and Absence(found, lookup.at).leads_to(creation.at):
+    for lookup in lookups:
+        absence = Absence(found, lookup.at)
+        for creation in creations:
+            if _same(lookup, creation) and absence.leads_to(creation.at):
                 name, line = function.node.name, getattr(creation.at.node, "lineno", 0)
                 message = f"{name}() looks for a {lookup.noun}, and creates one in line {line} when there is none"
                 yield module.fault("SE106", lookup.at.node, message, creation.at.node)

@@ -7,9 +7,10 @@ MongoDB's collections.
 import ast
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
-from session_exporter.audit.code.flow import Occurrence
+from session_exporter.audit.code.flow import STEPS_MAX, Occurrence
 from session_exporter.audit.code.naming import dotted, tail, text_of
 
 _TABLE: Final = r"[`\"\[]?(?:\w+[`\"\]]?\.[`\"\[]?)?(\w+)"
@@ -40,16 +41,20 @@ class TableUse(NamedTuple):
 
 def deleted(found: Sequence[Occurrence]) -> Iterator[TableUse]:
     """Deletions of rows, but not of chosen ones: `expires_at < now` is housekeeping."""
-    whole = _whole_chains(found)
-    for each in found:
-        if isinstance(each.node, ast.Call) and (table := _deleted_by(each.node)):
-            statement = whole.get(id(each.node), each)
-            at = _executed(statement, found)
-            if at is not None and not _chooses(statement.node):
-                yield TableUse(table, at)
+    deletions = list(islice(((table, each) for each in found if (table := _deleted_by(each.node))), STEPS_MAX))
+    whole = _whole_chains(found) if deletions else {}
+    named = _named(found) if deletions else {}
+    for table, each in deletions:
+        statement = whole.get(id(each.node), each)
+        name = named.get(id(statement.node))
+        at = _first_use(name, statement, found) if name else statement
+        if at is not None and not _chooses(statement.node):
+            yield TableUse(table, at)
 
 
-def _deleted_by(call: ast.Call) -> str:
+def _deleted_by(call: ast.AST) -> str:
+    if not isinstance(call, ast.Call):
+        return ""
     name = tail(call.func)
     if name in {"delete", "adelete"} and isinstance(call.func, ast.Attribute) and (model := model_of(call.func.value)):
         return model
@@ -69,21 +74,20 @@ def _whole_chains(found: Sequence[Occurrence]) -> dict[int, Occurrence]:
     return whole
 
 
-def _executed(statement: Occurrence, found: Sequence[Occurrence]) -> Occurrence | None:
-    """Where a statement is used that was given a name first."""
-    names = {
-        dotted(target)
+def _named(found: Sequence[Occurrence]) -> dict[int, str]:
+    """The names that statements are given, to be executed later."""
+    return {
+        id(each.node.value): dotted(each.node.targets[0])
         for each in found
-        if isinstance(each.node, ast.Assign) and each.node.value is statement.node
-        for target in each.node.targets
+        if isinstance(each.node, ast.Assign) and isinstance(each.node.value, ast.Call)
     }
-    if not names:
-        return statement
-    return next((each for each in found if each.order > statement.order and _loads(each.node, names)), None)
 
 
-def _loads(node: ast.AST, names: set[str]) -> bool:
-    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names
+def _first_use(name: str, statement: Occurrence, found: Sequence[Occurrence]) -> Occurrence | None:
+    for each in islice(found, statement.order + 1, None):
+        if isinstance(each.node, ast.Name) and each.node.id == name and isinstance(each.node.ctx, ast.Load):
+            return each
+    return None
 
 
 def inserted(found: Sequence[Occurrence]) -> Iterator[TableUse]:
