@@ -125,6 +125,16 @@ def test_a_row_whose_session_has_left_the_ledger_is_found_once() -> None:
     assert (totals.creates, totals.found, totals.unseen) == (1, 1, 0)
 
 
+def test_the_long_memory_is_asked_once_for_a_row_that_nobody_told_of() -> None:
+    book, asked = Watched(), []
+    find = book.memory.find
+    book.memory.find = lambda scope, session: asked.append(session) or find(scope, session)
+    for number in range(3):
+        book.found(NEW, number, f"s{number}", f"user {number}")
+    assert book.judged().creates == 3
+    assert len(asked) == 3
+
+
 def test_a_row_that_waits_outlives_a_restart() -> None:
     book = Watched()
     book.found(NEW, 1, "s1")

@@ -239,9 +239,7 @@ class ScopeJudge:
 
     def forget_changes(self) -> None:
         """Note that all changes so far are stored; what left the ledger meanwhile is in the long memory now."""
-        people = self.people
-        people.changed_sessions, people.changed_owners = [], {}
-        people.left_sessions, people.left_owners = {}, set()
+        self.people.forget_changes()
         self.tally.forget_changes()
 
     # The rules.

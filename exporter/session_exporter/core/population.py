@@ -72,6 +72,8 @@ class Population:
         self.left_owners: set[bytes] = set()
         self.deleting: dict[bytes, int] = {}
         self._known = known
+        # Asked for in vain since the last commit, before which nothing new gets into the long memory.
+        self._unknown = b""
         self._live_keyed: dict[bytes, int] = {}
 
     def meet(self, identifier: bytes, at_us: int, *, revive: bool = True) -> Session:
@@ -102,7 +104,18 @@ class Population:
         """What is remembered of a session that is not in the ledger; None for nothing."""
         if identifier in self.left_sessions:
             return self.left_sessions[identifier]
-        return self._known.find(self.number, identifier)
+        if identifier == self._unknown:
+            return None
+        known = self._known.find(self.number, identifier)
+        if known is None:
+            self._unknown = identifier
+        return known
+
+    def forget_changes(self) -> None:
+        """Note that all changes so far are stored; what left the ledger meanwhile is in the long memory now."""
+        self.changed_sessions, self.changed_owners = [], {}
+        self.left_sessions, self.left_owners = {}, set()
+        self._unknown = b""
 
     def owner(self, identifier: bytes, user: bytes) -> Owner:
         """The owner of this id, known or new."""
