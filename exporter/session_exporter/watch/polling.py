@@ -252,6 +252,8 @@ class TableWatch:
             self._live.drop(row.session)
 
     def _old(self) -> Iterator[_Piece]:
+        if not self._known.is_turn(self._mapping.created_at):
+            return
         position = self._position
         if self._seeding is None:
             self._seeding = Seeding(

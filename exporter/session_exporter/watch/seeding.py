@@ -48,7 +48,8 @@ class Seeding:
         """
         if self.is_over or not (may_tell or self._is_known):
             return
-        for _ in range(PAGES_AT_ONCE):
+        # Without an index each page is a scan.
+        for _ in range(PAGES_AT_ONCE if reader.table.has_index_on(reader.table.mapping.created_at) else 1):
             page = self._next_page(reader)
             if page is None:
                 self.is_over = True
