@@ -176,8 +176,8 @@ CASES = {
     ),
     "names that are quoted": Case(
         '"Id" integer PRIMARY KEY, "its user" varchar(20) NOT NULL, "the %s state" varchar(20) NOT NULL, at timestamp',
-        mapped('Chat "Rooms"', id=("Id",), user="its user", created_at="at", active={"the %s state": ["it's on"]}),
-        "(1, 'ann', 'it''s on', '{0}'), (2, 'ann', 'it''s on', '{2}'), (3, 'bob', 'it''s on', '{3}'), "
+        mapped('Chat "Rooms"', id=("Id",), user="its user", created_at="at", active={"the %s state": ["it's  on"]}),
+        "(1, 'ann', 'it''s  on', '{0}'), (2, 'ann', 'it''s  on', '{2}'), (3, 'bob', 'it''s  on', '{3}'), "
         "(4, 'bob', 'it''s 100%s off', '{3}')",
     ),
     "a key of two columns": Case(

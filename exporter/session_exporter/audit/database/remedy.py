@@ -89,7 +89,7 @@ class SqlText:
     def of(self, expression: Any) -> str:
         """An expression as it stands in a statement on this table alone."""
         options = {"literal_binds": True, "include_table": False}
-        return " ".join(str(expression.compile(dialect=self._dialect, compile_kwargs=options)).split())
+        return str(expression.compile(dialect=self._dialect, compile_kwargs=options))
 
     def name(self, column: str) -> str:
         """A column's name, quoted where it has to be."""
