@@ -190,7 +190,7 @@ def test_a_reload_changes_what_is_watched_and_leaves_the_rest_alone(table: Table
 
         sidecar.engine.reload(replace(base, watch=()))
         assert sidecar.watched().watches == {}
-        assert not [each for each in sidecar.threads() if "watch" in each]
+        until(lambda: not [each for each in sidecar.threads() if "watch" in each], "nobody reads any more")
 
 
 def test_a_reload_with_a_watch_that_can_never_work_changes_nothing(table: Table, sidecar: WatchedSidecar) -> None:

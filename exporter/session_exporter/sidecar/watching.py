@@ -59,6 +59,7 @@ class Watching:
         self._is_careful = False
         self._environ = environ
         self._now = self._next = _Plan(Config(), "", {})
+        self._leaving: list[Watcher] = []
         self._room = float(ROWS_PER_S)
         self._room_at_s = time.monotonic()
         self._errors: dict[str, Mapping[str, int]] = {}
@@ -95,7 +96,11 @@ class Watching:
         """Read on from a commit: what was taken in after it is in no ledger any more, and is read again."""
         before, self._now = self._now, self._next
         kept = [each for each in before.watchers.values() if each in self._now.watchers.values()]
-        _stop(each for each in before.watchers.values() if each not in kept)
+        # Nobody waits for them: they may be busy with a database that hangs.
+        leaving = [each for each in before.watchers.values() if each not in kept]
+        for watcher in leaving:
+            watcher.stop_soon()
+        self._leaving += leaving
         for name, watcher in self._now.watchers.items():
             if watcher not in kept:
                 self._errors[name] = {}
@@ -133,6 +138,8 @@ class Watching:
 
     def count(self, exporter: ExporterState) -> None:
         """Add the failures since the last time; before each commit."""
+        # Who has been told to stop, and hangs, is cut off when it is looked at.
+        self._leaving = [each for each in self._leaving if each.is_running() and each.figures()]
         for name, watcher in self._now.watchers.items():
             before, now = self._errors[name], watcher.figures().errors
             growth = Counter({f"{name}/{reason}": count - before.get(reason, 0) for reason, count in now.items()})
@@ -169,7 +176,11 @@ class Watching:
 
     def close(self) -> None:
         """Stop reading; what was not taken is found again after the next start."""
-        _stop(self._now.watchers.values())
+        watchers = [*self._leaving, *self._now.watchers.values()]
+        for watcher in watchers:
+            watcher.stop_soon()
+        for watcher in watchers:
+            watcher.stop()
         self._now = self._next = _Plan(Config(), "", {})
 
     def _make_room(self) -> None:
@@ -218,14 +229,6 @@ def _take_carefully(findings: Findings, ledger: Ledger, times: Mapping[str, int]
             passed_over += 1
             logger.exception("passed over a row of %s, which could not be taken in", findings.table)
     return passed_over
-
-
-def _stop(watchers: Any) -> None:
-    stopping = list(watchers)
-    for watcher in stopping:
-        watcher.stop_soon()
-    for watcher in stopping:
-        watcher.stop()
 
 
 def _add(counts: dict[str, int], growth: Mapping[str, int]) -> None:

@@ -121,6 +121,10 @@ class Watcher:
             self._database.cut()
             self._thread.join(_STOP_S)
 
+    def is_running(self) -> bool:
+        """Whether its thread has not ended yet."""
+        return self._thread.is_alive()
+
     def judged(self, until_us: int) -> None:
         """Note that all has been judged that hooks told of the time before."""
         self._judged_us = until_us
@@ -143,7 +147,7 @@ class Watcher:
         """What is to be shown of it; a look that takes too long is given up."""
         figures = self._condition.figures()
         if not self._is_overdue():
-            return figures._replace(up=figures.up and self._thread.is_alive())
+            return figures._replace(up=figures.up and self.is_running())
         self._database.cut()
         return figures._replace(up=False)
 
