@@ -14,7 +14,8 @@ from session_exporter.audit.code.guards import is_guarded
 from session_exporter.audit.code.naming import NOUNS, dotted, tail, words
 from session_exporter.audit.code.parsed import OwnedFunction, ParsedModule, assigned
 
-_KINDS: Final = frozenset({"cache", "map", "dict", "by", "store", "registry", "pool", "table"})
+# Of one session, that is; a `session_cache` may be of anything for as long as a session lasts.
+_KINDS: Final = frozenset({"map", "dict", "by", "registry", "table"})
 
 
 class CacheUse(NamedTuple):
@@ -69,7 +70,7 @@ def _use(cache: ast.expr, key: ast.expr, at: Occurrence) -> Iterator[CacheUse]:
 
 
 def _holds_sessions(parts: tuple[str, ...]) -> bool:
-    """Whether a name means many: `sessions`, `session_cache`; a `thread` is one, and has fields of its own."""
+    """Whether a name means many: `sessions`, `session_by_user`; a `thread` is one, and has fields of its own."""
     if _KINDS.intersection(parts):
         return any(part.removesuffix("s") in NOUNS for part in parts)
     return any(part.endswith("s") and part[:-1] in NOUNS for part in parts)
