@@ -71,7 +71,7 @@ def test_rows_from_before_the_first_look_are_known_and_not_counted(table: Table,
 
 
 def test_every_series_of_a_watch_is_there_before_the_database_is(tmp_path: Path) -> None:
-    unreachable = configured("postgresql+psycopg://postgres@127.0.0.1:1/nothing")
+    unreachable = configured("postgresql://postgres@127.0.0.1:1/nothing")
     with running(tmp_path, unreachable) as sidecar:
         body = render(sidecar.cycle())[0].decode()
         assert 'session_exporter_watch_up{watch="main"} 0.0' in body
