@@ -14,7 +14,7 @@ from session_exporter.audit.code.guards import is_guarded
 from session_exporter.audit.code.naming import NOUNS, dotted, tail, words
 from session_exporter.audit.code.parsed import OwnedFunction, ParsedModule, assigned
 
-# Of one session, that is; a `session_cache` may be of anything for as long as a session lasts.
+# What is many by its kind. A `session_cache` is none: it may hold anything for as long as one session lasts.
 _KINDS: Final = frozenset({"map", "dict", "by", "registry", "table"})
 
 
