@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,6 +165,23 @@ def test_active_rows_and_users_with_several_of_them_are_counted(table: Table, si
     sidecar.stop()
     until(lambda: sidecar.figures().up, "it is counted again")
     assert len(sidecar.incidents(kind="duplicate_active_user")) == 1
+
+
+def test_a_stop_after_a_commit_that_failed_forgets_nothing_that_was_counted(
+    table: Table, sidecar: WatchedSidecar
+) -> None:
+    table.insert("s1", "s2", user="ann")
+    until(lambda: sidecar.watched().duplicate_users == {"chat": 1}, "the rows are counted")
+    with tampered(sidecar, FULL_DISK) as other:
+        table.insert("s3")
+        with pytest.raises(StateError):
+            until(lambda: sidecar.cycle() is None, "a commit fails")
+        other.execute("DROP TRIGGER full_disk")
+    sidecar.stop()
+    with closing(State(sidecar.state, sidecar.config.limits)) as state:
+        kept = state.exporter()
+    assert kept is not None
+    assert [(each.duplicate_users, len(each.twins)) for each in kept.census.values()] == [(1, 1)]
 
 
 def test_a_reload_changes_what_is_watched_and_leaves_the_rest_alone(table: Table, tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ class Watching:
             watcher.stop_soon()
         for watcher in watchers:
             watcher.stop()
-        self._now = self._next = _Plan(Config(), "", {})
+        self._now = self._next = self._now._replace(watchers={})
 
     def _make_room(self) -> None:
         now_s = time.monotonic()
