@@ -332,22 +332,21 @@ def test_a_row_that_comes_up_late_is_found_though_another_of_its_minute_went(tab
 
     watched = watch(PLAIN, ask=ask, settings=settings(longest_transaction_us=SECOND_US))
     look(table, watched)
-    table.execute(f"INSERT INTO sessions (id, created_at) VALUES (1, {whole_minute(table, 2)})")
+    begun, later = (
+        ("date_trunc('minute', now()) + interval '2 minutes'", "created_at + interval '20 seconds'")
+        if table.is_postgresql
+        else ("strftime('%Y-%m-%d %H:%M:00', 'now', '2 minutes')", "datetime(created_at, '20 seconds')")
+    )
+    table.execute(f"INSERT INTO sessions (id, created_at) VALUES (1, {begun})")
     ahead_us = 300 * SECOND_US
     assert sessions_of(look(table, watched)) == ["1"]
     ahead_us = 700 * SECOND_US
     look(table, watched)
-    table.execute("DELETE FROM sessions")
-    table.execute(f"INSERT INTO sessions (id, created_at) VALUES (2, {whole_minute(table, 2, 20)})")
+    table.execute(f"INSERT INTO sessions (id, created_at) SELECT 2, {later} FROM sessions")
+    table.execute("DELETE FROM sessions WHERE id = 1")
     ahead_us = 1100 * SECOND_US
     # Of texts, nothing but their number is known.
     assert sessions_of(look(table, watched), NEW) == (["2"] if table.is_postgresql else [])
-
-
-def whole_minute(place: Any, minutes: int, seconds: int = 0) -> str:
-    if place.is_postgresql:
-        return f"date_trunc('minute', now()) + interval '{minutes} minutes {seconds} seconds'"
-    return f"strftime('%Y-%m-%d %H:%M:00', 'now', '{minutes} minutes', '{seconds} seconds')"
 
 
 def test_while_a_transaction_is_open_for_long_only_what_changed_is_read_again(table) -> None:

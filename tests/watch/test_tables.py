@@ -145,6 +145,7 @@ def test_rows_of_one_moment_are_all_found_at_the_border_of_pages(place, page_row
     kind = "uuid" if place.is_postgresql else "CHAR(32)"
     time = "timestamptz" if place.is_postgresql else "DATETIME"
     place.execute(f"CREATE TABLE sessions (tenant integer, id {kind}, app text, owner text, at {time})")
+    place.execute("CREATE INDEX by_at ON sessions (at)")
     mapping = TableMapping("sessions", id=("tenant", "id"), id_prefix="0/", user="owner", key=("app",), created_at="at")
     for number in range(7):
         values = (number % 2, UUID(int=number).hex, f"u{number}")
