@@ -16,7 +16,7 @@ _SHAPE_US: Final = 300_000_000
 _WARNINGS_MAX: Final = 20
 
 
-class Acquaintance:
+class TableKnowledge:
     """A table that was looked at before.
 
     Args:

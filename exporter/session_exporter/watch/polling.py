@@ -18,7 +18,7 @@ from msgspec import structs
 
 from session_exporter.core.rows import Row
 from session_exporter.mappings import TableMapping
-from session_exporter.watch.acquaintance import Acquaintance
+from session_exporter.watch.acquaintance import TableKnowledge
 from session_exporter.watch.clock import Moment, moment
 from session_exporter.watch.ends import LiveIds
 from session_exporter.watch.findings import Findings, TablePosition
@@ -81,7 +81,7 @@ class TableWatch:
         self._settings = settings
         self._retention_us = retention_us
         self._reader = Reader(page_rows)
-        self._known = Acquaintance(mapping)
+        self._known = TableKnowledge(mapping)
         self._margin_us = margin_us
         self._ask = ask
         self._look: Iterator[_Piece] | None = None
