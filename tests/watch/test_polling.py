@@ -128,6 +128,15 @@ def test_a_row_that_leaves_its_active_state_is_over_when_that_is_seen(table) -> 
     assert rows_of(look(table, watched)) == []
 
 
+def test_a_row_that_was_ended_by_who_began_before_it_was_made_is_over_when_it_was_made(table) -> None:
+    watched = watch(WITH_UPDATES)
+    look(table, watched)
+    insert(table, 1)
+    table.execute(f"UPDATE sessions SET updated_at = {now(table, -1)}, status = 'completed'")
+    rows = rows_of(look(table, watched))
+    assert {(row.what, row.at_us) for row in rows} == {(what, at_us(table, 1)) for what in (NEW, OVER)}
+
+
 def test_a_row_that_is_deleted_is_over(table) -> None:
     watched = watch(PLAIN)
     look(table, watched)

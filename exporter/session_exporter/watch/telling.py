@@ -24,9 +24,10 @@ def changed_rows(table: SessionTable, rows: Iterable[Any], now_us: int) -> list[
 
 def over_row(table: SessionTable, row: Any, now_us: int) -> Row:
     """What a row says that is not active."""
-    at_us = table.updated_us(row)
-    # A row that was not changed since it was made does not say when it ended.
-    at_us = at_us if at_us > table.created_us(row) else now_us
+    created_us, updated_us = table.created_us(row), table.updated_us(row)
+    # A row that was not changed since it was made does not say when it ended. Who changed it may have begun before
+    # whoever made it: times are those of the beginning.
+    at_us = max(created_us, updated_us) if updated_us not in {0, created_us} else now_us
     return _row(table, OVER, at_us, row, table.reason(row))
 
 
