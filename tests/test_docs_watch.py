@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.integration]
 
 GUIDE = BLOCKS["docs/howto/watch-the-database.md"]
 ROLE, SCOPE = "session_exporter", "conversation"
+# The guide shows a race of two; a third caller may have come between.
+PAIR = 2
 CALLERS = 8
 
 
@@ -116,7 +118,8 @@ def unreported(scrape: Scrape) -> float:
 
 
 def shows_what_the_guide_shows(sidecar: Sidecar) -> None:
-    [newest, *_] = sidecar.json("/api/v1/incidents?kind=rapid_duplicate_create&limit=1")["incidents"]
+    races = sidecar.json("/api/v1/incidents?kind=rapid_duplicate_create")["incidents"]
+    [newest, *_] = [race for race in races if len(race["creates"]) == PAIR]
     for block in [each.text for each in GUIDE if each.text.startswith("$ view-metrics ")]:
         command, *shown = block.splitlines()
         arguments = [newest["id"] if each.startswith("d-") else each for each in command.split()[2:]]

@@ -67,7 +67,7 @@ def test_the_options_of_a_hook_are_those_of_its_function(chapter, function) -> N
 @pytest.mark.parametrize(
     ("chapter", "mapping", "elsewhere"),
     [
-        ("Options of tables", TableMapping, set()),
+        ("Options of tables", TableMapping, {"hook"}),
         ("Options of calls", CallMapping, set()),
         ("Options of stores", StoreMapping, set()),
         ("Options of middleware", MiddlewareMapping, {"framework"}),

@@ -195,7 +195,7 @@ class Watching:
 
     def _take(self, findings: Findings, ledger: Ledger, exporter: ExporterState, now_us: int, *, careful: bool) -> None:
         settings = {each.name: each for each in self._now.config.watch}[findings.watch]
-        times = {"since_us": findings.position.since_us, "due_us": now_us + settings.grace_us}
+        times = {"since_us": findings.position.since_us, "due_us": _due_us(findings, settings.grace_us, now_us)}
         if findings.rows or findings.census is not None:
             self.is_unsettled = True
         if careful or self._is_careful:
@@ -215,6 +215,15 @@ class Watching:
 
     def _places(self) -> set[str]:
         return {place_of(name, table.table, table.scope) for name, table in self._tables()}
+
+
+def _due_us(findings: Findings, grace_us: int, now_us: int) -> int:
+    """When rows are judged: all of one look together, so that they are in the order in which they happened.
+
+    Half of the grace remains, however long the look goes on, for the hook of a row that was made during it.
+    """
+    seen_us = now_us - max(time.time_ns() // 1000 - findings.seen_us, 0)
+    return seen_us + max(grace_us - findings.look_us, grace_us // 2)
 
 
 def _take_carefully(findings: Findings, ledger: Ledger, times: Mapping[str, int]) -> int:

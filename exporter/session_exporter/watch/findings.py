@@ -79,6 +79,7 @@ class Findings(NamedTuple):
         position: How far it was read with these rows.
         seen_us: When, by the sidecar's clock.
         census: None when nothing was counted this time.
+        look_us: For how long the look had gone on by then.
     """
 
     watch: str
@@ -88,6 +89,7 @@ class Findings(NamedTuple):
     position: TablePosition
     seen_us: int
     census: Census | None = None
+    look_us: int = 0
 
 
 class WatchFigures(NamedTuple):

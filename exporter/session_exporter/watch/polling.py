@@ -85,6 +85,7 @@ class TableWatch:
         self._margin_us = margin_us
         self._ask = ask
         self._look: Iterator[_Piece] | None = None
+        self._begun_us = 0
         self._judged_us = 0
         self._recent, self._changed = RecentRows(), RecentRows()
         self._read_us = 0
@@ -110,7 +111,7 @@ class TableWatch:
         self._reader.connection = connection
         self._judged_us = judged_us
         if self._look is None:
-            self._look = self._pieces(seen_us)
+            self._look, self._begun_us = self._pieces(seen_us), seen_us
         try:
             piece = next(self._look, None)
         except BaseException:
@@ -122,7 +123,9 @@ class TableWatch:
             return None
         rows, self.position = piece
         self._here = self.position
-        return Findings(self._watch, self._mapping.table, self._mapping.scope, rows, self.position, seen_us)
+        look_us = seen_us - self._begun_us
+        mapping = self._mapping
+        return Findings(self._watch, mapping.table, mapping.scope, rows, self.position, seen_us, look_us=look_us)
 
     def take_warnings(self) -> list[str]:
         """What whoever runs this should be told, each once."""

@@ -201,6 +201,8 @@ class Watcher:
         try:
             while self._step(errand):
                 self._connecting.succeed()
+                # Of what goes on for long, as after a while away, each part is a success.
+                self._condition.succeed(errand.table, errand.name)
         except Exception as error:  # noqa: BLE001 - whatever it is, the next look may succeed, and others must go on
             self._fail(errand, error)
             return
