@@ -12,6 +12,8 @@ from session_exporter.mappings import TableMapping, value_texts
 from session_exporter.watch.address import database_url
 from session_exporter.watch.database import Database
 
+pytestmark = pytest.mark.slow
+
 MAPPING = TableMapping(
     "chats",
     user="user_id",

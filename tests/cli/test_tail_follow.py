@@ -15,6 +15,8 @@ import pytest
 
 from session_exporter.tracker import SessionTracker
 
+pytestmark = pytest.mark.slow
+
 DEADLINE_S = 20
 Follow = Callable[..., contextlib.AbstractContextManager[subprocess.Popen[str]]]
 

@@ -3,6 +3,7 @@
 from collections import Counter
 
 import msgspec
+import pytest
 from fleets import KEY, PARTITIONS
 from ledgers import Memory
 from lives import LATENESS_US
@@ -15,6 +16,8 @@ from session_exporter.core.shares import Share
 from session_exporter.core.travelling import TravelledNames
 from session_exporter.stream.keys import SHARED
 from session_exporter.stream.routing import Router
+
+pytestmark = pytest.mark.slow
 
 SHARES = [range(3), range(3, 5), range(5, PARTITIONS)]
 IDS = ("session", "user", "expected", "actual")

@@ -8,6 +8,8 @@ from precision import ARRIVALS_US, EVENTS_PER_USER, INJECTED, PERFECT, SCOPES, C
 
 from session_exporter.core.scopes import CAUSES, LOSS_REASONS, VIOLATIONS, Limits
 
+pytestmark = pytest.mark.slow
+
 HALFWAY_US = START_US + ARRIVALS_US // 2
 # What must be injected; beside it, everyday life has its rotations and stale cookies.
 KINDS = [

@@ -12,7 +12,7 @@ from session_exporter.journal.control import CONTROL_BYTES, pack_control
 from session_exporter.journal.frame import HEADER_BYTES, VERSION
 from session_exporter.tracker import SessionTracker
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 DEEP = b"\x91" * 16_000 + b"\xc0"
 NO_UTF8 = b"\x93\x02\x01\xa2\xff\xfe"

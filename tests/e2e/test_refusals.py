@@ -9,7 +9,7 @@ from sidecar_process import Sidecar
 
 from session_exporter.sidecar.schema import DATABASE_NAME, VERSION
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 @pytest.fixture

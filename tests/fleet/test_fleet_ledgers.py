@@ -18,6 +18,8 @@ from session_exporter.stream.keys import SHARED
 from session_exporter.stream.routing import Router
 from session_exporter.stream.turns import turns
 
+pytestmark = pytest.mark.slow
+
 KEY = b"k" * 32
 PARTITIONS = 8
 SHARES = [Share(owned, PARTITIONS) for owned in ((0, 1, 2), (3, 4, 5), (6, 7))]

@@ -19,7 +19,7 @@ from journals import DEADLINE_S, Journal, wait_until
 
 from session_exporter.core.events import Created
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 CALLS = '  - {call: "booth:open_session", kind: create, scope: chat, user: user, session: id}\n'
 ON_PATH = {"PYTHONPATH": f"{APPS}{os.pathsep}{SOURCES}"}

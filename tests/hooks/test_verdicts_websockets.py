@@ -22,7 +22,7 @@ from session_exporter.mappings import cookie
 from session_exporter.messages import WORKERS_MAX, MessageRequest
 from session_exporter.tracker import SessionTracker
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 Handler = Callable[[WebSocket], Awaitable[None]]
 HEADERS = {"cookie": "sid=e", "x-thread-id": "t"}
