@@ -21,15 +21,17 @@ def read_url(url: str, url_file: Path | None, environ: Mapping[str, str], key: s
         url: With variables; `""` when a file holds it.
         url_file: The file; None when there is none.
         environ: The variables.
-        key: What the configuration calls it, `stream.url`; the file's is `<key>_file`.
+        key: What the configuration calls it, `stream.url`, and the file `stream.url_file`; or the options, `--url` and
+            `--url-file`.
 
     Raises:
         ConfigError: There is none, its file cannot be read, or a variable is not set.
     """
+    file_key = f"{key}-file" if key.startswith("--") else f"{key}_file"
     if url_file is not None:
-        return _read(url_file, f"{key}_file")
+        return _read(url_file, file_key)
     if not url:
-        raise ConfigError(f"{key}: not set; expected a URL, or {key}_file")
+        raise ConfigError(f"{key}: not set; expected a URL, or {file_key}")
     beginning, slashes, rest = url.partition("//")
     who, at, where = rest.rpartition("@")
     quoted = {name: quote(value, safe="") for name, value in environ.items()}

@@ -23,7 +23,7 @@ _SOCKET: Final = "unix://"
 _BEGINNINGS: Final = ("redis://", "rediss://", _SOCKET)
 _EXPECTED: Final = (
     "expected redis://user:password@host:port/number, where user and password have %XX for what is neither letter nor "
-    "digit, or ${VARIABLE} for all of it"
+    "digit, or ${VARIABLE} in their place"
 )
 # As Redis says that a number is of none of its databases.
 _NO_DATABASE: Final = "DB index is out of range"

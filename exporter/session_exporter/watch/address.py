@@ -60,6 +60,9 @@ def _parsed(text: str, key: str) -> URL:
         backend = found.get_backend_name()
     except (SQLAlchemyError, ValueError):
         raise ConfigError(f"{key}: expected a URL as SQLAlchemy has it: postgresql://… or sqlite:///…") from None
+    if backend == _POSTGRESQL and text.count("@") > 1:
+        # What may be a part of a password is not shown, and nobody is asked which host that is.
+        raise ConfigError(f"{key}: not a URL; expected %40 for an @ in user or password, or ${{VARIABLE}} there")
     if backend not in {_POSTGRESQL, "sqlite"}:
         raise ConfigError(f"{key}: expected a URL that begins with postgresql or sqlite, not {backend}")
     if backend == "sqlite" and (found.database or ":memory:") == ":memory:":
